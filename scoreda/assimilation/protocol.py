@@ -1,0 +1,93 @@
+"""The protocol of every assimilation method: a state, and a step that forecasts and then analyses.
+
+    state = method.init(ensemble)
+    state, info = method.step(state, obs, rng)
+
+`state` holds what the next step needs and nothing else; `info` holds the prior ensemble and the diagnostics.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from scoreda.models import Model
+from scoreda.observations import Observation
+
+__all__ = ["Info", "Method", "State", "check_ensemble", "forecast_to", "innovation_chi2"]
+
+
+@dataclass(frozen=True)
+class State:
+    """What the next step needs.
+
+    Attributes:
+        time: Model time of `ensemble`.
+        ensemble: Members as rows, `(N, Nx)`.
+        memory: Further arrays a method keeps between steps.
+        past: Observations that a window method still needs, oldest first.
+    """
+
+    time: float
+    ensemble: np.ndarray
+    memory: dict[str, np.ndarray] = field(default_factory=dict)
+    past: tuple[Observation, ...] = ()
+
+    def replace(self, **changes: Any) -> "State":
+        """Return a copy with some fields changed."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a step did: the forecast ensemble before the update, and named numbers."""
+
+    prior: np.ndarray
+    diagnostics: dict[str, float] = field(default_factory=dict)
+
+
+class Method(Protocol):
+    """An assimilation method."""
+
+    name: str
+
+    def init(self, ensemble: np.ndarray, time: float = 0.0) -> State:
+        """Return the state that starts from `ensemble` `(N, Nx)` at `time`."""
+        ...
+
+    def step(self, state: State, obs: Observation, rng: np.random.Generator) -> tuple[State, Info]:
+        """Forecast to `obs.time`, analyse, and return the new state with its diagnostics."""
+        ...
+
+
+def check_ensemble(ensemble: np.ndarray, size: int, least: int = 2) -> np.ndarray:
+    """Return the ensemble as a float64 copy; ValueError if its shape is wrong, it is too small, or not finite."""
+    E = np.array(ensemble, dtype=np.float64)
+    if E.ndim != 2 or E.shape[1] != size:
+        raise ValueError(f"the ensemble must have shape (members, {size}), got {E.shape}.")
+    if len(E) < least:
+        raise ValueError(f"`members` must be at least {least}, got {len(E)}. Pass a larger ensemble.")
+    if not np.isfinite(E).all():
+        raise ValueError("the initial ensemble holds NaN or Inf.")
+    return E
+
+
+def forecast_to(model: Model, E: np.ndarray, start: float, end: float) -> tuple[np.ndarray, int]:
+    """Advance `E` from `start` to `end`; returns it with the model steps taken.
+
+    Raises:
+        ValueError: if the interval is negative or not a whole number of model steps.
+    """
+    steps = round((end - start) / model.dt)
+    if steps < 0 or abs(steps * model.dt - (end - start)) > 1e-6 * max(model.dt, abs(end)):
+        raise ValueError(
+            f"cannot step from time {start:g} to {end:g} with dt = {model.dt:g}. Observation times must follow one another "
+            "at whole numbers of model steps."
+        )
+    return (model.step(E, steps) if steps else E.copy()), steps
+
+
+def innovation_chi2(E: np.ndarray, obs: Observation) -> float:
+    """Return the mean of d^2 / (var(H E) + R) over the observations; 1 for a consistent filter."""
+    HE = obs.operator(E)
+    return float(np.mean((obs.values - HE.mean(0)) ** 2 / (HE.var(0, ddof=1) + obs.error.variance)))

@@ -1,0 +1,58 @@
+"""What a dynamical system offers to the rest of scoreda."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+__all__ = ["Model", "check_states", "require"]
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A discrete-time map on states of `size` variables; one `step` advances `dt` model time units.
+
+    `offers` names the optional capabilities: `"tangent"`, `"adjoint"` and `"torch"`. Methods check it with `require`
+    before the first cycle and never probe for attributes.
+    """
+
+    name: str
+    size: int
+    dt: float
+    offers: frozenset[str]
+
+    def step(self, E: np.ndarray, steps: int = 1) -> np.ndarray:
+        """Advance an ensemble `(N, Nx)` by `steps` steps; returns a new array."""
+        ...
+
+    def random_states(self, members: int, rng: np.random.Generator) -> np.ndarray:
+        """Return rough states `(members, Nx)` from which a spin-up reaches the climate."""
+        ...
+
+    def spec(self) -> dict[str, Any] | None:
+        """Return the settings that rebuild the model, or None if only code can."""
+        ...
+
+
+WITHOUT = {
+    "tangent": "ETKF, LETKF, StochasticEnKF, CoupledScoreFilter",
+    "adjoint": "ETKF, LETKF, StochasticEnKF, CoupledScoreFilter",
+    "torch": "ETKF, LETKF, StochasticEnKF, CoupledScoreFilter, Score4D",
+}
+
+
+def require(model: Model, capability: str, method: str) -> None:
+    """Raise ValueError if `model` does not offer `capability`, naming the methods that do without it."""
+    if capability not in model.offers:
+        offered = ", ".join(sorted(model.offers)) or "none"
+        raise ValueError(
+            f"{method} needs a model that offers '{capability}'; {model.name} offers: {offered}. "
+            f"Pass `{capability}=` to the model, or use one of {WITHOUT[capability]}."
+        )
+
+
+def check_states(E: np.ndarray, size: int) -> np.ndarray:
+    """Return `E` as C-contiguous float64 `(N, size)`; ValueError if the shape is another."""
+    E = np.ascontiguousarray(E, dtype=np.float64)
+    if E.ndim != 2 or E.shape[1] != size:
+        raise ValueError(f"`E` must have shape (members, {size}), got {E.shape}. Rows are members.")
+    return E
