@@ -14,7 +14,7 @@ import numpy as np
 from scoreda.models import Model
 from scoreda.observations import Observation
 
-__all__ = ["Info", "Method", "State", "check_ensemble", "forecast_to", "innovation_chi2"]
+__all__ = ["Info", "Method", "State", "check_ensemble", "forecast_to", "innovation_chi2", "whole_steps"]
 
 
 @dataclass(frozen=True)
@@ -72,18 +72,24 @@ def check_ensemble(ensemble: np.ndarray, size: int, least: int = 2) -> np.ndarra
     return E
 
 
+def whole_steps(model: Model, start: float, end: float) -> int:
+    """Return the number of model steps from `start` to `end`; ValueError if it is negative or not a whole number."""
+    steps = round((end - start) / model.dt)
+    if steps < 0 or abs(steps * model.dt - (end - start)) > 1e-6 * max(model.dt, abs(end)):
+        raise ValueError(
+            f"cannot step from time {start:g} to {end:g} with dt = {model.dt:g}. Observation times must follow one "
+            "another at whole numbers of model steps."
+        )
+    return steps
+
+
 def forecast_to(model: Model, E: np.ndarray, start: float, end: float) -> tuple[np.ndarray, int]:
     """Advance `E` from `start` to `end`; returns it with the model steps taken.
 
     Raises:
         ValueError: if the interval is negative or not a whole number of model steps.
     """
-    steps = round((end - start) / model.dt)
-    if steps < 0 or abs(steps * model.dt - (end - start)) > 1e-6 * max(model.dt, abs(end)):
-        raise ValueError(
-            f"cannot step from time {start:g} to {end:g} with dt = {model.dt:g}. Observation times must follow one another "
-            "at whole numbers of model steps."
-        )
+    steps = whole_steps(model, start, end)
     return (model.step(E, steps) if steps else E.copy()), steps
 
 

@@ -29,6 +29,7 @@ class Operator(Protocol):
     name: str
     state_size: int
     size: int
+    linear: bool
     locations: np.ndarray | None
 
     def __call__(self, E: Any) -> Any:

@@ -1,0 +1,51 @@
+"""The climatology as the analysis."""
+
+from typing import Protocol
+
+import numpy as np
+
+from scoreda.assimilation.baselines.ensembles import conclude
+from scoreda.assimilation.protocol import Info, State, check_ensemble, whole_steps
+from scoreda.models import Model
+from scoreda.observations import Observation
+
+__all__ = ["Climatological", "Climatology", "climatological_ensemble"]
+
+
+class Climatology(Protocol):
+    """A system unobserved: its `mean` `(Nx,)`, covariance `cov` `(Nx, Nx)` and sampled `states` `(S, Nx)`."""
+
+    mean: np.ndarray
+    cov: np.ndarray
+    states: np.ndarray
+
+
+def climatological_ensemble(climatology: Climatology, members: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw states without replacement, moved so that their mean is exactly the climatological one."""
+    E = rng.choice(climatology.states, members, replace=False, shuffle=False)
+    return E + (climatology.mean - E.mean(0))
+
+
+class Climatological:
+    """Fresh climatological states at every time, whatever was observed: the score of knowing nothing but the climate.
+
+    Args:
+        model: Gives the state size and the time step; it is never run.
+        climatology: With `mean`, `cov` and `states`.
+        members: Members of the analysis; as many as the initial ensemble has if None.
+    """
+
+    name = "climatology"
+
+    def __init__(self, model: Model, climatology: Climatology, members: int | None = None) -> None:
+        self.model, self.climatology, self.members = model, climatology, members
+
+    def init(self, ensemble: np.ndarray, time: float = 0.0) -> State:
+        """Return the state at `time`; of the ensemble only its size matters."""
+        return State(time, check_ensemble(ensemble, self.model.size))
+
+    def step(self, state: State, obs: Observation, rng: np.random.Generator) -> tuple[State, Info]:
+        """Draw a new ensemble."""
+        whole_steps(self.model, state.time, obs.time)
+        prior = climatological_ensemble(self.climatology, self.members or len(state.ensemble), rng)
+        return conclude(state, prior, obs, lambda E, obs: E, model_steps=0)

@@ -1,0 +1,64 @@
+"""What the baselines share: the frame of a step, and operations on ensembles."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from scoreda.assimilation.protocol import Info, State, forecast_to, innovation_chi2
+from scoreda.models import Model
+from scoreda.observations import Observation
+
+__all__ = ["checked_inflation", "conclude", "forecast_and_analyse", "inflated", "rotation", "split"]
+
+Analysis = Callable[[np.ndarray, Observation], np.ndarray]
+
+
+def forecast_and_analyse(model: Model, state: State, obs: Observation, analyse: Analysis) -> tuple[State, Info]:
+    """Forecast the ensemble to `obs.time` and update it with `analyse(E, obs)`."""
+    prior, steps = forecast_to(model, state.ensemble, state.time, obs.time)
+    return conclude(state, prior, obs, analyse, model_steps=len(prior) * steps)
+
+
+def conclude(
+    state: State, prior: np.ndarray, obs: Observation, analyse: Analysis, model_steps: int
+) -> tuple[State, Info]:
+    """Update `prior` with the values present; an empty observation, or a diverged prior, leaves it as it is."""
+    obs = obs.present()
+    useful = not obs.is_empty and np.isfinite(prior).all()
+    analysis = analyse(prior, obs) if useful else prior
+    diagnostics = dict(chi2=innovation_chi2(prior, obs), model_steps=float(model_steps))
+    return state.replace(time=obs.time, ensemble=analysis), Info(prior, diagnostics)
+
+
+def split(E: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ensemble mean and the anomalies of `E` `(N, n)`."""
+    mean = E.mean(0)
+    return mean, E - mean
+
+
+def inflated(E: np.ndarray, factor: float) -> np.ndarray:
+    """Scale the anomalies of `E` by `factor`, so the covariance by its square."""
+    mean, A = split(E)
+    return mean + factor * A
+
+
+def checked_inflation(factor: float) -> float:
+    """Return the inflation factor; ValueError if it is not positive and finite."""
+    if not (np.isfinite(factor) and factor > 0):
+        raise ValueError(
+            f"`inflation` must be positive, got {factor}. It scales the anomalies; 1 leaves them as they are."
+        )
+    return float(factor)
+
+
+def rotation(N: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw a random orthogonal matrix `(N, N)`, uniform among those that keep the vector of ones.
+
+    Applied to the rows of an anomaly matrix it changes neither their mean nor their covariance.
+    Source: Sakov and Oke (2008), https://doi.org/10.1175/2007MWR2021.1
+    """
+    Q, R = np.linalg.qr(rng.normal(size=(N - 1, N - 1)))
+    v = np.eye(N)[0] - N**-0.5
+    # Columns of the reflection that carries e_1 to the ones; all but the first span the space of anomalies.
+    B = (np.eye(N) - np.outer(v, v) * (2 / (v @ v)))[:, 1:]
+    return 1 / N + B @ (Q * np.sign(np.diag(R))) @ B.T

@@ -1,0 +1,42 @@
+"""Numba kernels of the square-root filters."""
+
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+
+__all__ = ["local_update", "square_root_update"]
+
+OPTIONS: dict[str, Any] = dict(cache=True, error_model="numpy")
+
+
+@njit(**OPTIONS)
+def square_root_update(A, Y, precision, d):
+    """Return the increment of the mean `(n,)` and the updated anomalies `(N, n)` of the symmetric square-root filter.
+
+    With S = Y diag(precision) and (N-1) I + S Y^T = U diag(lam) U^T, in the space of the members:
+    increment = d S^T U diag(1 / lam) U^T A, anomalies = U diag(sqrt((N-1) / lam)) U^T A.
+    """
+    N = A.shape[0]
+    S = Y * precision
+    C = S @ Y.T
+    for m in range(N):
+        C[m, m] += N - 1
+    lam, U = np.linalg.eigh(C)
+    V = U.T @ A
+    increment = (U.T @ (S @ d) / lam) @ V
+    return increment, U @ (np.sqrt((N - 1) / lam).reshape(-1, 1) * V)
+
+
+@njit(parallel=True, **OPTIONS)
+def local_update(A, Y, precision, d, start, obs, weight):
+    """Apply `square_root_update` to every column of `A` with the observations of its neighbourhood, tapered."""
+    increment, anomalies = np.zeros(A.shape[1]), A.copy()
+    for i in prange(A.shape[1]):
+        near, taper = obs[start[i] : start[i + 1]], weight[start[i] : start[i + 1]]
+        if near.size:
+            column = np.ascontiguousarray(A[:, i : i + 1])
+            shift, updated = square_root_update(column, Y[:, near], precision[near] * taper, d[near])
+            increment[i] = shift[0]
+            anomalies[:, i] = updated[:, 0]
+    return increment, anomalies
