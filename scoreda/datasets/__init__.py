@@ -1,0 +1,26 @@
+"""Twin experiments, training archives, climatologies and the files that hold them."""
+
+from scoreda.datasets.archive import archive_chunks, read_archive, split_by_trajectory, write_archive
+from scoreda.datasets.climatology import Climatology, climate_states, climatology
+from scoreda.datasets.layout import open_dataset, read_seed_windows, with_calendar, write_dataset
+from scoreda.datasets.normaliser import Normaliser
+from scoreda.datasets.simulate import model_of, observations, simulate, twin_dataset
+
+__all__ = [
+    "Climatology",
+    "Normaliser",
+    "archive_chunks",
+    "climate_states",
+    "climatology",
+    "model_of",
+    "observations",
+    "open_dataset",
+    "read_archive",
+    "read_seed_windows",
+    "simulate",
+    "split_by_trajectory",
+    "twin_dataset",
+    "with_calendar",
+    "write_archive",
+    "write_dataset",
+]

@@ -27,7 +27,9 @@ def archive_chunks(
         spinup: Model time units discarded at the start.
     """
     if min(trajectories, states, interval) < 1:
-        raise ValueError(f"trajectories, states and interval must be positive, got {trajectories}, {states}, {interval}.")
+        raise ValueError(
+            f"trajectories, states and interval must be positive, got {trajectories}, {states}, {interval}."
+        )
     sizes = [min(CHUNK, trajectories - start) for start in range(0, trajectories, CHUNK)]
     for size, child in zip(sizes, np.random.SeedSequence(seed).spawn(len(sizes)), strict=True):
         E = model.step(model.random_states(size, np.random.default_rng(child)), round(spinup / model.dt))
