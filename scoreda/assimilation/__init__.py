@@ -1,0 +1,46 @@
+"""Assimilation methods, the cycle that runs them, and forecasts from their analyses.
+
+The methods are loaded on first use: the classical ones need Numba and SciPy, the score-based ones torch.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from scoreda.assimilation.cycle import assimilate, initial_ensemble, resume
+from scoreda.assimilation.forecast import forecast
+from scoreda.assimilation.persistence import load_state, save_state
+from scoreda.assimilation.protocol import Info, Method, State
+
+_HOMES = {
+    "Climatological": "baselines",
+    "ETKF": "baselines",
+    "FreeRun": "baselines",
+    "LETKF": "baselines",
+    "OptimalInterpolation": "baselines",
+    "StochasticEnKF": "baselines",
+    "CoupledScoreFilter": "score",
+    "Score4D": "score",
+}
+
+__all__ = [
+    "Info",
+    "Method",
+    "State",
+    "assimilate",
+    "forecast",
+    "initial_ensemble",
+    "load_state",
+    "resume",
+    "save_state",
+    *_HOMES,
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"scoreda.assimilation.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'scoreda.assimilation' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,233 @@
+"""The assimilation cycle over a twin experiment or a user's observations."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from tqdm.auto import tqdm
+
+from scoreda.assimilation.persistence import state_from_dataset, state_to_dataset
+from scoreda.assimilation.protocol import Method, State
+from scoreda.datasets import climate_states, model_of, observations, open_dataset, write_dataset
+from scoreda.datasets.layout import flat_dataset
+from scoreda.datasets.provenance import derived
+from scoreda.datasets.simulate import attribute
+from scoreda.errors import ScoredaError, suggest
+from scoreda.models import Model
+from scoreda.observations import GaussianError, Observation, Operator
+
+__all__ = ["assimilate", "initial_ensemble", "resume"]
+
+FROM_TWIN = ("truth", "obs", "obs_location", "truth_initial")
+
+
+def initial_ensemble(
+    twin: xr.Dataset,
+    members: int,
+    kind: str = "truth",
+    std: float = 1.0,
+    *,
+    rng: np.random.Generator,
+    model: Model | None = None,
+) -> np.ndarray:
+    """Return an ensemble `(members, Nx)` at the initial time of `twin`.
+
+    Args:
+        twin: The twin experiment.
+        members: At least 2.
+        kind: `"truth"`: the true initial state plus independent Gaussian noise (a warm start); `"climatology"`:
+            independent states of the model's climate (a cold start).
+        std: Standard deviation of that noise, model units.
+        rng: The only source of randomness.
+        model: In place of the twin's own, for the climate.
+
+    Raises:
+        ValueError: if `members < 2`, `std` is not positive, or the kind is unknown.
+        ScoredaError: if the twin lacks what the kind needs.
+    """
+    if members < 2:
+        raise ValueError(f"`members` must be at least 2, got {members}. Pass members=20.")
+    if kind == "climatology":
+        return climate_states(model or model_of(twin), members, rng)
+    if kind != "truth":
+        raise ValueError(f"unknown kind '{kind}'; {suggest(kind, ('truth', 'climatology'))}")
+    if not (np.isfinite(std) and std > 0):
+        raise ValueError(f"`std` must be positive, got {std}. The usual warm start has 1.")
+    if "truth_initial" not in twin:
+        raise ScoredaError("the dataset has no `truth_initial` to start from. Use kind='climatology'.")
+    initial = twin["truth_initial"].values
+    return initial + std * rng.normal(size=(members, len(initial)))
+
+
+@dataclass
+class _Run:
+    """A run under way: where it is, and its rows so far; row `k` of every array belongs to cycle `k`."""
+
+    method: Method
+    state: State
+    rng: np.random.Generator
+    cycles: int
+    done: int = 0
+    diverged: int = -1
+    rows: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def advance(self, batches: Sequence[Observation]) -> None:
+        """Run the remaining cycles, or up to the one that diverges."""
+        for obs in tqdm(batches[self.done : self.cycles], desc=self.method.name, unit="cycle", disable=None):
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._step(obs)
+            if self.diverged >= 0:
+                return
+
+    def _step(self, obs: Observation) -> None:
+        try:
+            state, info = self.method.step(self.state, obs, self.rng)
+        except np.linalg.LinAlgError:
+            return self._lose()
+        if not np.isfinite(state.ensemble).all():
+            return self._lose()
+        self.state = state
+        self._keep({"prior": info.prior, "analysis": state.ensemble} | info.diagnostics)
+        self.done += 1
+
+    def _lose(self) -> None:
+        """Note the divergence; this cycle and those after it stay NaN."""
+        self.diverged = self.done
+        lost = np.full_like(self.state.ensemble, np.nan)
+        self._keep({"prior": lost, "analysis": lost})
+
+    def _keep(self, values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            if name not in self.rows:
+                self.rows[name] = self._blank(np.shape(value))
+            self.rows[name][self.done] = value
+
+    def _blank(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Ensembles are kept in single precision, diagnostics (scalars) in double."""
+        return np.full((self.cycles, *shape), np.nan, dtype=np.float32 if shape else np.float64)
+
+    def restore(self, ds: xr.Dataset) -> None:
+        """Take the rows of an earlier part of the run."""
+        self.diverged = int(ds.attrs["diverged"])
+        recorded = [str(name) for name in ds.data_vars if ds[name].dims[:1] == ("time",) and name not in FROM_TWIN]
+        for name in recorded:
+            self.rows[name] = self._blank(ds[name].shape[1:])
+            self.rows[name][: self.done] = ds[name].values[: self.done]
+
+    def dataset(self, twin: xr.Dataset) -> xr.Dataset:
+        """Return the rows beside the truth and the observations."""
+        part = twin.isel(time=slice(0, self.cycles))
+        dims = ("time", "member", "space")
+        recorded = {name: (dims[: array.ndim], array) for name, array in self.rows.items()}
+        given = {name: part[name].variable for name in FROM_TWIN if name in part.variables}
+        attrs = derived(twin.attrs, f"{self.method.name} analysis")
+        attrs |= {"method": self.method.name, "diverged": self.diverged}
+        return flat_dataset(recorded | given, {"time": part["time"].variable}, attrs)
+
+
+def assimilate(
+    twin: xr.Dataset,
+    method: Method,
+    ensemble: np.ndarray,
+    rng: np.random.Generator,
+    cycles: int | None = None,
+    operator: Operator | None = None,
+    error: GaussianError | None = None,
+    checkpoint: Path | str | None = None,
+) -> xr.Dataset:
+    """Run `method` over the observations of `twin`.
+
+    Args:
+        twin: A twin experiment, or a user's file in its layout; the truth may be absent.
+        method: Any object with `init` and `step`.
+        ensemble: Initial members `(N, Nx)` at the twin's `initial_time`.
+        rng: The only source of randomness.
+        cycles: Stop after so many observation times; all of them if None.
+        operator: In place of the twin's own; needed where that was a user's callable.
+        error: In place of the twin's own.
+        checkpoint: Where to leave what `resume` needs to go on.
+
+    Returns:
+        `prior` and `analysis` `(time, member, space)` in single precision, every diagnostic of the method `(time,)`,
+        and the twin's truth and observations. If the ensemble becomes infinite, NaN, or impossible to update
+        (LinAlgError), the attribute `diverged` is the index of that cycle and the rows from there on are NaN;
+        otherwise it is -1.
+
+    Raises:
+        ValueError: if the ensemble, `rng` or `cycles` does not fit.
+        ScoredaError: if the twin does not.
+    """
+    if not isinstance(rng, np.random.Generator):
+        raise ValueError(
+            f"`rng` must be a numpy Generator, got {type(rng).__name__}. Pass np.random.default_rng(seed)."
+        )
+    batches = list(observations(twin, operator, error))
+    state = method.init(ensemble, time=float(attribute(twin, "initial_time")))
+    run = _Run(method, state, rng, _stop(batches, cycles))
+    return _finish(run, batches, twin, checkpoint)
+
+
+def resume(
+    path: Path | str,
+    twin: xr.Dataset,
+    method: Method,
+    cycles: int | None = None,
+    operator: Operator | None = None,
+    error: GaussianError | None = None,
+    checkpoint: Path | str | None = None,
+) -> xr.Dataset:
+    """Go on with a run from the checkpoint `path`, to the same bits as a run that was never stopped.
+
+    Args:
+        path: A file that `assimilate` or `resume` left as `checkpoint`; it holds the state, the generator and the rows.
+        twin: The twin experiment of that run.
+        method: The method of that run, made with the same settings.
+        cycles: Stop after so many observation times, counted from the start of the run; all of them if None.
+        operator: As in `assimilate`.
+        error: As in `assimilate`.
+        checkpoint: Where to leave a new checkpoint; may be `path`.
+
+    Returns:
+        The whole run, as from `assimilate`.
+
+    Raises:
+        ScoredaError: if the file is not a checkpoint of this method over this twin.
+        ValueError: if `cycles` lies before the checkpoint or after the last observation.
+    """
+    batches = list(observations(twin, operator, error))
+    with open_dataset(path, needs=("state_ensemble", "obs", "analysis")) as ds:
+        _check_checkpoint(ds, twin, method, path)
+        state, rng = state_from_dataset(ds, operator)
+        run = _Run(method, state, rng, _stop(batches, cycles, ds.sizes["time"]), done=ds.sizes["time"])
+        run.restore(ds)
+    return _finish(run, batches, twin, checkpoint)
+
+
+def _stop(batches: Sequence[Observation], cycles: int | None, least: int = 1) -> int:
+    """Return the number of cycles to run in all."""
+    stop = len(batches) if cycles is None else cycles
+    if not least <= stop <= len(batches):
+        raise ValueError(f"`cycles` must be {least} to {len(batches)}, the number of observation times, got {stop}.")
+    return stop
+
+
+def _check_checkpoint(ds: xr.Dataset, twin: xr.Dataset, method: Method, path: Path | str) -> None:
+    if ds.attrs["method"] != method.name:
+        raise ScoredaError(
+            f"'{path}' is a run of {ds.attrs['method']}, not of {method.name}. Pass the method it was made with."
+        )
+    if not np.array_equal(ds["obs"].values, twin["obs"].values[: ds.sizes["time"]], equal_nan=True):
+        raise ScoredaError(f"'{path}' is a run over other observations. Pass the twin it was made with.")
+
+
+def _finish(run: _Run, batches: Sequence[Observation], twin: xr.Dataset, checkpoint: Path | str | None) -> xr.Dataset:
+    """Run to the end, leave the checkpoint, return the Dataset."""
+    if run.diverged < 0:
+        run.advance(batches)
+    ds = run.dataset(twin)
+    if checkpoint is not None:
+        write_dataset(xr.merge([ds, state_to_dataset(run.state, run.rng)], combine_attrs="no_conflicts"), checkpoint)
+    return ds
