@@ -45,7 +45,7 @@ class Neighbourhoods(NamedTuple):
 def neighbourhoods(
     locations: np.ndarray, state_size: int, radius: float, taper: Taper = gaspari_cohn, periodic: bool = True
 ) -> Neighbourhoods:
-    """Find the observations within `2 radius` of every grid point `0 .. state_size - 1`, at a cost linear in their pairs.
+    """Find the observations within `2 radius` of every grid point `0 .. state_size - 1`; the cost is linear in pairs.
 
     Args:
         locations: Grid positions of the observations `(Ny,)`, not necessarily whole numbers.

@@ -1,28 +1,20 @@
 """The climatology as the analysis."""
 
-from typing import Protocol
-
 import numpy as np
 
 from scoreda.assimilation.baselines.ensembles import conclude
 from scoreda.assimilation.protocol import Info, State, check_ensemble, whole_steps
+from scoreda.datasets.climatology import Climatology
 from scoreda.models import Model
 from scoreda.observations import Observation
 
-__all__ = ["Climatological", "Climatology", "climatological_ensemble"]
-
-
-class Climatology(Protocol):
-    """A system unobserved: its `mean` `(Nx,)`, covariance `cov` `(Nx, Nx)` and sampled `states` `(S, Nx)`."""
-
-    mean: np.ndarray
-    cov: np.ndarray
-    states: np.ndarray
+__all__ = ["Climatological", "climatological_ensemble"]
 
 
 def climatological_ensemble(climatology: Climatology, members: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw states without replacement, moved so that their mean is exactly the climatological one."""
-    E = rng.choice(climatology.states, members, replace=False, shuffle=False)
+    """Draw states, each once if there are enough, moved so that their mean is exactly the climatological one."""
+    states = climatology.states
+    E = rng.choice(states, members, replace=members > len(states), shuffle=False)
     return E + (climatology.mean - E.mean(0))
 
 
@@ -31,7 +23,7 @@ class Climatological:
 
     Args:
         model: Gives the state size and the time step; it is never run.
-        climatology: With `mean`, `cov` and `states`.
+        climatology: Mean, covariance and states of the system unobserved.
         members: Members of the analysis; as many as the initial ensemble has if None.
     """
 

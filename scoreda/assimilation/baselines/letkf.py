@@ -20,7 +20,7 @@ class LETKF:
     Args:
         model: The forecast model.
         radius: Half-width c of the taper, grid points. With the Gaspari-Cohn taper an observation counts 5/24 at c and
-            nothing from 2 c on; the distance of weight exp(-1/2), which some packages call the radius, is c / 1.82.
+            nothing from 2 c on. Packages that name the Gaussian of the same curvature mean c / sqrt(10/3) = c / 1.83.
         inflation: Factor on the forecast anomalies before the analysis.
         rotate: Whether to mix the analysis anomalies by a random rotation, the same at every variable.
         taper: Weight as a function of distance / radius; must vanish from 2 on.

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from scoreda.assimilation.baselines.climatological import Climatology, climatological_ensemble
+from scoreda.assimilation.baselines.climatological import climatological_ensemble
 from scoreda.assimilation.baselines.ensembles import conclude, split
 from scoreda.assimilation.protocol import Info, State, check_ensemble, whole_steps
+from scoreda.datasets.climatology import Climatology
 from scoreda.models import Model
 from scoreda.observations import Observation, Operator
 
@@ -22,7 +23,7 @@ class OptimalInterpolation:
 
     Args:
         model: Gives the state size and the time step; it is never run.
-        climatology: With `mean`, `cov` and `states`.
+        climatology: Mean, covariance and states of the system unobserved.
     """
 
     name = "oi"

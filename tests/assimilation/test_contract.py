@@ -1,0 +1,140 @@
+"""What every assimilation method keeps to. A new method joins with one line in `METHODS`."""
+
+import numpy as np
+import pytest
+
+from scoreda.assimilation.baselines import (
+    ETKF,
+    LETKF,
+    Climatological,
+    FreeRun,
+    OptimalInterpolation,
+    StochasticEnKF,
+)
+from scoreda.datasets import climatology
+from scoreda.models import Lorenz96
+from scoreda.observations import EveryNth, GaussianError, Observation
+
+MODEL = Lorenz96(40)
+CLIMATE = climatology(MODEL, np.random.default_rng(0), samples=400)
+
+METHODS = {
+    "free run": lambda: FreeRun(MODEL),
+    "climatology": lambda: Climatological(MODEL, CLIMATE),
+    "OI": lambda: OptimalInterpolation(MODEL, CLIMATE),
+    "stochastic EnKF": lambda: StochasticEnKF(MODEL, inflation=1.05),
+    "ETKF": lambda: ETKF(MODEL, inflation=1.02),
+    "LETKF": lambda: LETKF(MODEL, radius=8.0, inflation=1.02),
+    "LETKF rotated": lambda: LETKF(MODEL, radius=8.0, rotate=True),
+}
+MISSING = np.array([0, 3, 19])
+
+
+@pytest.fixture(params=METHODS)
+def method(request):
+    return METHODS[request.param]()
+
+
+@pytest.fixture
+def ensemble():
+    """Twelve members about a state of the climate."""
+    return CLIMATE.states[0] + np.random.default_rng(1).normal(size=(12, 40))
+
+
+def observe(time=0.1, missing=()):
+    """Every second variable of another climate state, with unequal error variances."""
+    operator = EveryNth(40, 2)
+    values = operator(CLIMATE.states[0]) + np.random.default_rng(2).normal(size=20)
+    values[np.asarray(missing, dtype=int)] = np.nan
+    return Observation(time, values, operator, GaussianError(np.linspace(0.5, 2.0, 20), 20))
+
+
+def step(method, ensemble, obs, seed=3):
+    return method.step(method.init(ensemble), obs, np.random.default_rng(seed))
+
+
+def test_that_analysis_and_prior_are_finite_ensembles_of_the_same_shape(method, ensemble):
+    state, info = step(method, ensemble, observe())
+    for E in (state.ensemble, info.prior):
+        assert E.shape == (12, 40) and E.dtype == np.float64
+        assert np.isfinite(E).all()
+
+
+def test_that_the_time_advances_to_each_observation(method, ensemble):
+    rng, state = np.random.default_rng(3), method.init(ensemble, time=2.0)
+    assert state.time == 2.0
+    for time in (2.05, 2.05, 2.3):
+        state, _ = method.step(state, observe(time), rng)
+        assert state.time == time
+
+
+def test_that_diagnostics_hold_the_innovation_chi_square_and_the_cost(method, ensemble):
+    _, info = step(method, ensemble, observe())
+    assert info.diagnostics["chi2"] > 0
+    assert info.diagnostics["model_steps"] >= 0
+    assert all(isinstance(value, float) for value in info.diagnostics.values())
+
+
+def test_that_inputs_are_not_changed(method, ensemble):
+    obs, rng = observe(missing=MISSING), np.random.default_rng(3)
+    first = method.init(ensemble)
+    second, _ = method.step(first, obs, rng)
+    kept = [np.array(a) for a in (ensemble, first.ensemble, second.ensemble, obs.values)]
+    method.step(second, observe(0.2), rng)
+    for before, after in zip(kept, (ensemble, first.ensemble, second.ensemble, obs.values), strict=True):
+        np.testing.assert_array_equal(before, after)
+    np.testing.assert_array_equal(first.ensemble, ensemble)
+
+
+def test_that_the_generator_decides_everything(method, ensemble):
+    (one, _), (two, _) = step(method, ensemble, observe()), step(method, ensemble, observe())
+    np.testing.assert_array_equal(one.ensemble, two.ensemble)
+
+
+def test_that_the_global_generators_are_left_alone(method, ensemble):
+    torch = pytest.importorskip("torch")
+    before, torch_before = np.random.get_state(), torch.get_rng_state()
+    step(method, ensemble, observe())
+    after = np.random.get_state()
+    np.testing.assert_array_equal(before[1], after[1])
+    assert before[2:] == after[2:]
+    assert torch.equal(torch_before, torch.get_rng_state())
+
+
+def test_that_missing_values_are_the_same_as_an_operator_without_them(method, ensemble):
+    full, keep = observe(), np.setdiff1d(np.arange(20), MISSING)
+    restricted = Observation(full.time, full.values[keep], full.operator.restrict(keep), full.error.restrict(keep))
+    gaps, info_gaps = step(method, ensemble, observe(missing=MISSING))
+    by_hand, info = step(method, ensemble, restricted)
+    np.testing.assert_array_equal(gaps.ensemble, by_hand.ensemble)
+    assert info_gaps.diagnostics["chi2"] == info.diagnostics["chi2"]
+
+
+def test_that_an_empty_observation_leaves_the_forecast(method, ensemble):
+    state, info = step(method, ensemble, observe(missing=np.arange(20)))
+    np.testing.assert_array_equal(state.ensemble, info.prior)
+    assert state.time == 0.1
+
+
+def test_that_a_forecast_that_blows_up_is_passed_on_and_not_raised(method, ensemble):
+    with np.errstate(all="ignore"):
+        state, _ = step(method, 1e160 * ensemble, observe())
+    assert state.time == 0.1
+
+
+@pytest.mark.parametrize("time", [-0.1, 0.07], ids=["before the state", "between model steps"])
+def test_that_an_observation_at_an_impossible_time_is_refused(method, ensemble, time):
+    with pytest.raises(ValueError, match="whole numbers of model steps"):
+        step(method, ensemble, observe(time))
+
+
+def test_that_one_member_is_refused(method, ensemble):
+    with pytest.raises(ValueError, match="`members` must be at least 2, got 1"):
+        method.init(ensemble[:1])
+
+
+def test_that_an_ensemble_of_the_wrong_size_or_not_finite_is_refused(method, ensemble):
+    with pytest.raises(ValueError, match=r"must have shape \(members, 40\)"):
+        method.init(ensemble[:, :39])
+    with pytest.raises(ValueError, match="NaN or Inf"):
+        method.init(np.where(ensemble > 0, np.nan, ensemble))
