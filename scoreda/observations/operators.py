@@ -67,7 +67,7 @@ class Sites:
         if not len(index):
             raise ValueError("no site is observed. List at least one.")
         self.state_size, self.size, self.sites = int(state_size), len(index), index
-        self.locations = index.astype(np.float64)
+        self.locations: np.ndarray | None = index.astype(np.float64)
 
     def __call__(self, E: Any) -> Any:
         """Select the sites on the last axis."""
