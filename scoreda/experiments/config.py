@@ -1,0 +1,312 @@
+"""What a configuration file may hold: one model per YAML section, and errors that name file, line and key.
+
+`load_config` is the one door. It reports every mistake at once, each as `file:line: key: message`.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import Field, ValidationError, model_validator
+
+from scoreda.errors import ScoredaError, suggest
+from scoreda.experiments.complaints import complaints
+from scoreda.experiments.methods import MethodSection
+from scoreda.experiments.section import Section, raise_located
+from scoreda.experiments.yaml_source import Key, Source, read_source
+from scoreda.models import from_spec
+from scoreda.models.base import Model
+from scoreda.observations import Elementwise, EveryNth, GaussianError, Identity, Network, Operator, Sites
+
+__all__ = ["Case", "Experiment", "Training", "load_any", "load_config", "resolved"]
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]  # becomes the name of a folder
+
+
+class ModelSection(Section):
+    """A dynamical system."""
+
+    name: Literal["lorenz96"] = "lorenz96"
+    size: int = Field(default=40, ge=4)
+    forcing: float = 8.0
+    dt: Positive = 0.05
+    scheme: Literal["euler", "midpoint", "rk4"] = "rk4"
+
+    def build(self) -> Model:
+        """Return the model."""
+        return from_spec(self.model_dump())
+
+
+class ObservationsSection(Section):
+    """What is observed, how well, and how often.
+
+    `operator` picks the variables: all (`identity`), `start, start + step, ...` (`every`) or the listed `sites`;
+    `function` is applied to each of them. `missing` is the fraction of values lost at random. With `file`, the values
+    of `obs (time, obs)` come from that netCDF file, and nothing is simulated.
+    """
+
+    operator: Literal["identity", "every", "sites"] = "identity"
+    step: Count | None = None
+    start: int | None = Field(default=None, ge=0)
+    sites: list[int] | None = None
+    function: Literal["arctan", "abs"] | None = None
+    obs_std: Positive | None = None
+    obs_variance: Positive | None = None
+    interval: Positive
+    missing: float = Field(default=0.0, ge=0, lt=1)
+    file: str | None = None
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        raise_located(self, self._problems())
+        return self
+
+    def _problems(self) -> Iterator[tuple[Key, str]]:
+        if (self.obs_std is None) == (self.obs_variance is None):
+            place = () if self.obs_std is None else ("obs_variance",)
+            yield place, "give exactly one of obs_std (a standard deviation) and obs_variance (its square)"
+        for key, operator in {"sites": "sites", "step": "every"}.items():
+            if (self.operator == operator) != (getattr(self, key) is not None):
+                yield (key,), f"`operator: {operator}` and `{key}` go together; give both or neither"
+        if self.start is not None and self.operator != "every":
+            yield ("start",), "goes with `operator: every`"
+
+    @property
+    def variance(self) -> float:
+        """The error variance, however it was given."""
+        return self.obs_variance if self.obs_variance is not None else self.obs_std**2  # type: ignore[operator]
+
+    def build_operator(self, size: int) -> Operator:
+        """Return the operator on states of `size` variables; ValueError if a site is out of range."""
+        selected = {
+            "identity": lambda: Identity(size),
+            "every": lambda: EveryNth(size, self.step or 1, self.start or 0),
+            "sites": lambda: Sites(size, self.sites or []),
+        }[self.operator]()
+        return Elementwise(selected, self.function) if self.function else selected
+
+    def build(self, size: int) -> Network:
+        """Return the network on states of `size` variables."""
+        operator = self.build_operator(size)
+        return Network(operator, GaussianError(self.variance, operator.size), self.interval)
+
+
+class InitialSection(Section):
+    """Where the ensembles start: around the truth with standard deviation `std`, or from the climate."""
+
+    kind: Literal["truth", "climatology"] = "truth"
+    std: Positive = 1.0
+
+
+class ExpectedSection(Section):
+    """A published or measured score, to stand beside ours."""
+
+    rmse_a: Positive
+    source: str
+
+
+class Case(Section):
+    """One twin experiment and the methods that are run on it.
+
+    `cycles` is the number of observation times (with a file of observations: all of it if not given), `burn_in` how
+    many of the first are not scored, `lock_level` the RMSE that tells tracking from being lost.
+    """
+
+    title: str = ""
+    model: ModelSection = ModelSection()
+    observations: ObservationsSection
+    initial: InitialSection = InitialSection()
+    cycles: Count | None = None
+    burn_in: int = Field(default=0, ge=0)
+    spinup: Positive = 20.0
+    lock_level: Positive | None = None
+    members: int = Field(default=20, ge=2)
+    methods: dict[Name, MethodSection] = Field(min_length=1)
+    expected: dict[str, ExpectedSection] = {}
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        raise_located(self, self._problems())
+        return self
+
+    def _problems(self) -> Iterator[tuple[Key, str]]:
+        steps = self.observations.interval / self.model.dt
+        if round(steps) < 1 or not math.isclose(steps, round(steps), rel_tol=1e-6):
+            yield (
+                ("observations", "interval"),
+                (
+                    f"must be a whole number of model steps: {self.observations.interval:g} is {steps:g} steps of "
+                    f"dt = {self.model.dt:g}"
+                ),
+            )
+        try:
+            self.observations.build_operator(self.model.size)
+        except ValueError as error:
+            yield ("observations", "sites" if self.observations.sites else "start"), str(error)
+        if self.cycles is None and self.observations.file is None:
+            yield ("cycles",), "is missing; add the number of observation times"
+        if self.cycles is not None and self.burn_in >= self.cycles:
+            yield ("burn_in",), f"must be smaller than cycles = {self.cycles}, got {self.burn_in}"
+        for name in self.expected:
+            if name not in self.methods:
+                yield ("expected", name), f"is no method of this case; {suggest(name, self.methods)}"
+
+    def members_of(self, method: str) -> int:
+        """Return the ensemble size of a method: its own, or the case's."""
+        return self.methods[method].members or self.members
+
+
+class Experiment(Section):
+    """Every case x method x seed of a benchmark.
+
+    `twin_seed` makes truth and observations; `seeds` everything that the methods draw. `prior` is the name of a shipped
+    prior, or a folder; runs add its fingerprint `prior_sha256`, so that a folder never mixes results of two priors.
+    """
+
+    name: Name
+    prior: str = "lorenz96"
+    prior_sha256: str | None = None
+    twin_seed: int = Field(default=0, ge=0)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[1], min_length=1)
+    cases: dict[Name, Case] = Field(min_length=1)
+
+    def cells(self) -> Iterator[tuple[str, str, int]]:
+        """Yield `(case, method, seed)` in the order of the file."""
+        for case, settings in self.cases.items():
+            for method in settings.methods:
+                for seed in self.seeds:
+                    yield case, method, seed
+
+    def needs_prior(self) -> bool:
+        """Return whether any method uses the learned prior."""
+        return any("prior" in method.uses() for case in self.cases.values() for method in case.methods.values())
+
+
+class SystemSection(Section):
+    """An archive to simulate: `trajectories` independent runs, `states` kept of each, `interval` model steps apart."""
+
+    model: ModelSection = ModelSection()
+    trajectories: int = Field(ge=2)
+    states: Count
+    interval: Count = 1
+    spinup: Positive = 20.0
+    seed: int = Field(default=0, ge=0)
+
+
+class DataSection(Section):
+    """Any netCDF file as an archive.
+
+    `space` is the dimension of the field, `split` the one whose last part is held out (time, or trajectory); every
+    other dimension holds samples. `select` cuts dimensions to `[start, stop]` by position.
+    """
+
+    file: str
+    variable: str
+    space: str = "space"
+    split: str = "time"
+    select: dict[str, list[int]] = {}
+
+
+class NetworkSection(Section):
+    """The network; see `scoreda.diffusion.networks.ConvNet1d`."""
+
+    name: Literal["convnet1d"] = "convnet1d"
+    width: Count = 64
+    blocks: Count = 5
+    kernel: Count = 5
+    circular: bool = True
+    embedding: int = Field(default=64, ge=4)
+
+
+class ScheduleSection(Section):
+    """The noise schedule; see `scoreda.diffusion.schedules.EDM`."""
+
+    name: Literal["edm"] = "edm"
+    sigma_min: Positive = 0.002
+    sigma_max: Positive = 80.0
+    rho: Positive = 7.0
+
+
+class TrainSection(Section):
+    """The fields of `scoreda.diffusion.training.TrainSettings`."""
+
+    steps: Count = 20_000
+    batch: Count = 256
+    lr: Positive = 1e-3
+    warmup: int = Field(default=500, ge=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    clip: Positive = 1.0
+    ema: float = Field(default=0.999, ge=0, lt=1)
+    sigma_mean: float = -1.2
+    sigma_std: Positive = 1.2
+    precision: Literal["float32", "bfloat16"] = "float32"
+    validate_every: Count = 1000
+    checkpoint_minutes: float = Field(default=5.0, ge=0)
+    seed: int = Field(default=0, ge=0)
+
+
+class Training(Section):
+    """How a prior is learned: from a simulated `system` or from `data`.
+
+    The last `valid_fraction` of the trajectories is held out; `valid_every` thins it.
+    """
+
+    name: Name
+    system: SystemSection | None = None
+    data: DataSection | None = None
+    network: NetworkSection = NetworkSection()
+    schedule: ScheduleSection = ScheduleSection()
+    train: TrainSection = TrainSection()
+    valid_fraction: float = Field(default=0.05, gt=0, lt=1)
+    valid_every: Count = 1
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        raise_located(self, self._problems())
+        return self
+
+    def _problems(self) -> Iterator[tuple[Key, str]]:
+        if (self.system is None) == (self.data is None):
+            yield (
+                () if self.system is None else ("data",),
+                "give exactly one of `system` (to simulate) and `data` (a file)",
+            )
+        if self.network.kernel % 2 == 0:
+            yield ("network", "kernel"), f"must be odd, got {self.network.kernel}"
+        if self.schedule.sigma_min >= self.schedule.sigma_max:
+            yield ("schedule", "sigma_min"), f"must be below sigma_max = {self.schedule.sigma_max:g}"
+
+
+S = TypeVar("S", bound=Section)
+
+
+def load_config(kind: type[S], path: Path | str, overrides: Sequence[str] = ()) -> S:
+    """Read and check a configuration.
+
+    Raises:
+        ScoredaError: with one line for every mistake, `file:line: key: message`.
+    """
+    return _checked(kind, read_source(path, overrides))
+
+
+def load_any(path: Path | str, overrides: Sequence[str] = ()) -> Experiment | Training:
+    """Read a configuration of either kind; a training one holds `system` or `data`."""
+    source = read_source(path, overrides)
+    if {"system", "data"} & source.data.keys():
+        return _checked(Training, source)
+    return _checked(Experiment, source)
+
+
+def resolved(config: Section) -> dict[str, Any]:
+    """Return the configuration with every default filled in, as plain data that reads back equal."""
+    return config.model_dump(mode="json", exclude_none=True)
+
+
+def _checked(kind: type[S], source: Source) -> S:
+    try:
+        return kind.model_validate(source.data)
+    except ValidationError as error:
+        raise ScoredaError("\n".join(complaints(kind, source, error))) from error

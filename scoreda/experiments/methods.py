@@ -1,0 +1,148 @@
+"""Every assimilation method a configuration can name: one class of settings each, named as the constructor names them.
+
+A new method is one class here and one entry in `MethodSection`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from scoreda.experiments.section import Section
+
+if TYPE_CHECKING:
+    from scoreda.assimilation.protocol import Method
+    from scoreda.datasets import Climatology
+    from scoreda.diffusion import Prior
+    from scoreda.models import Model
+
+__all__ = ["MethodSection", "Parts", "Settings"]
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What methods are made from; `climatology` and `prior` are computed or loaded by the first call."""
+
+    model: "Model"
+    climatology: Callable[[], "Climatology"]
+    prior: Callable[[], "Prior"]
+
+
+class Settings(Section):
+    """What every method has: a size of its own, if not the case's.
+
+    Attributes:
+        home: Module and name of the constructor.
+        ingredients: What it takes besides the model and the settings: names of `Parts`.
+    """
+
+    home: ClassVar[tuple[str, str]]
+    ingredients: ClassVar[tuple[str, ...]] = ()
+
+    members: int | None = Field(default=None, ge=2)
+
+    def uses(self) -> tuple[str, ...]:
+        """Return the ingredients needed with these settings."""
+        return self.ingredients
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the settings that go to the constructor."""
+        return self.model_dump(exclude={"kind", "members"})
+
+    def build(self, parts: Parts) -> "Method":
+        """Return the method."""
+        module, name = self.home
+        ingredients = {ingredient: getattr(parts, ingredient)() for ingredient in self.uses()}
+        return getattr(import_module(module), name)(parts.model, **self.arguments(), **ingredients)
+
+    def tuning(self) -> str:
+        """Return the settings that differ from the defaults in one line, for tables."""
+        settings = self.model_dump(exclude={"kind", "members"}, exclude_defaults=True)
+        return " ".join(
+            f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in settings.items()
+        )
+
+
+class FreeRunSettings(Settings):
+    """No assimilation."""
+
+    home = "scoreda.assimilation.baselines", "FreeRun"
+    kind: Literal["free_run"]
+
+
+class ClimatologySettings(Settings):
+    """Climatological states at every time."""
+
+    home = "scoreda.assimilation.baselines", "Climatological"
+    ingredients = ("climatology",)
+    kind: Literal["climatology"]
+
+
+class OISettings(Settings):
+    """Optimal interpolation."""
+
+    home = "scoreda.assimilation.baselines", "OptimalInterpolation"
+    ingredients = ("climatology",)
+    kind: Literal["oi"]
+
+
+class EnKFSettings(Settings):
+    """The stochastic EnKF."""
+
+    home = "scoreda.assimilation.baselines", "StochasticEnKF"
+    kind: Literal["enkf"]
+    inflation: Positive = 1.0
+
+
+class ETKFSettings(Settings):
+    """The ensemble transform Kalman filter."""
+
+    home = "scoreda.assimilation.baselines", "ETKF"
+    kind: Literal["etkf"]
+    inflation: Positive = 1.0
+    rotate: bool = True
+
+
+class LETKFSettings(Settings):
+    """The local ensemble transform Kalman filter; `radius` is the Gaspari-Cohn half-width in grid points."""
+
+    home = "scoreda.assimilation.baselines", "LETKF"
+    kind: Literal["letkf"]
+    radius: Positive
+    inflation: Positive = 1.0
+    rotate: bool = False
+    periodic: bool = True
+
+
+class CoupledScoreFilterSettings(Settings):
+    """The coupled score filter; `learned: 0` leaves the prior out."""
+
+    home = "scoreda.assimilation.score", "CoupledScoreFilter"
+    ingredients = ("prior", "climatology")
+    kind: Literal["coupled_score_filter"]
+    radius: Positive | None = None
+    inflation: Positive = 1.0
+    learned: float = Field(default=1.0, ge=0)
+    steps: Count = 8
+    periodic: bool = True
+
+    def uses(self) -> tuple[str, ...]:
+        """Return the ingredients: none if the learned part has no weight."""
+        return self.ingredients if self.learned else ()
+
+
+MethodSection = Annotated[
+    FreeRunSettings
+    | ClimatologySettings
+    | OISettings
+    | EnKFSettings
+    | ETKFSettings
+    | LETKFSettings
+    | CoupledScoreFilterSettings,
+    Field(discriminator="kind"),
+]
