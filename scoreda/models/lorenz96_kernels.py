@@ -1,7 +1,7 @@
 """Numba kernels of Lorenz96: one row (member or perturbation) at a time, padded so that the inner loops have no modulo.
 
-A padded row `p` has `p[i + 2] = x[i]`, two periodic cells before and two after, so every loop over `i` is contiguous and
-the compiler turns it into vector instructions.
+A padded row `p` has `p[i + 2] = x[i]`, two periodic cells before and two after, so every loop over `i` is contiguous
+and the compiler turns it into vector instructions.
 """
 
 import numpy as np
@@ -37,36 +37,51 @@ def tendencies(E, forcing):
     return out
 
 
-def _advance(E, steps, dt, forcing, nodes, weights):
-    members, n = E.shape
-    out = np.empty_like(E)
-    block = 8  # members a thread takes at a time, so that its work arrays are reused
-    for start in prange((members + block - 1) // block):
-        p, k, increment = np.empty(n + 4), np.empty(n), np.empty(n)
-        for m in range(start * block, min(start * block + block, members)):
-            x = out[m]
-            x[:] = E[m]
-            for _ in range(steps):
-                for j in range(nodes.size):
-                    c, b = nodes[j] * dt, weights[j] * dt
-                    if j == 0:
-                        for i in range(n):
-                            p[i + 2] = x[i]
-                            increment[i] = 0.0
-                    else:
-                        for i in range(n):
-                            p[i + 2] = x[i] + c * k[i]
-                    _wrap(p, n)
-                    _tendency(p, forcing, k)
+BLOCK = 8  # members advanced at a time, so that their work arrays are reused
+
+
+@njit(**OPTIONS)
+def _advance_block(out, start, steps, dt, forcing, nodes, weights):
+    """Advance rows `start` to `start + BLOCK` of `out` in place."""
+    members, n = out.shape
+    p, k, increment = np.empty(n + 4), np.empty(n), np.empty(n)
+    for m in range(start, min(start + BLOCK, members)):
+        x = out[m]
+        for _ in range(steps):
+            for j in range(nodes.size):
+                c, b = nodes[j] * dt, weights[j] * dt
+                if j == 0:
                     for i in range(n):
-                        increment[i] += b * k[i]
+                        p[i + 2] = x[i]
+                        increment[i] = 0.0
+                else:
+                    for i in range(n):
+                        p[i + 2] = x[i] + c * k[i]
+                _wrap(p, n)
+                _tendency(p, forcing, k)
                 for i in range(n):
-                    x[i] += increment[i]
+                    increment[i] += b * k[i]
+            for i in range(n):
+                x[i] += increment[i]
+
+
+# Two functions and not one compiled twice: Numba's cache tells functions apart by their code, not by `parallel`.
+@njit(**OPTIONS)
+def advance(E, steps, dt, forcing, nodes, weights):
+    """Return the rows of `E` after `steps` steps."""
+    out = E.copy()
+    for start in range(0, E.shape[0], BLOCK):
+        _advance_block(out, start, steps, dt, forcing, nodes, weights)
     return out
 
 
-advance = njit(**OPTIONS)(_advance)
-advance_parallel = njit(parallel=True, **OPTIONS)(_advance)
+@njit(parallel=True, **OPTIONS)
+def advance_parallel(E, steps, dt, forcing, nodes, weights):
+    """Return the same, with the blocks of rows shared among threads."""
+    out = E.copy()
+    for b in prange((E.shape[0] + BLOCK - 1) // BLOCK):
+        _advance_block(out, b * BLOCK, steps, dt, forcing, nodes, weights)
+    return out
 
 
 @njit(**OPTIONS)
@@ -131,7 +146,8 @@ def adjoint(x, dY, steps, dt, forcing, nodes, weights):
                     p[i + 2] = weights[j] * dt * d[i] + following * b[i]
                 _wrap(p, n)
                 for i in range(n):
-                    # Row i of the transposed Jacobian: (x_{i+2} - x_{i-1}) a_{i+1} + x_{i-2} a_{i-1} - x_{i+1} a_{i+2} - a_i
+                    # Row i of the transposed Jacobian:
+                    # (x_{i+2} - x_{i-1}) a_{i+1} + x_{i-2} a_{i-1} - x_{i+1} a_{i+2} - a_i
                     b[i] = (s[i + 4] - s[i + 1]) * p[i + 3] + s[i] * p[i + 1] - s[i + 3] * p[i + 4] - p[i + 2]
                 for i in range(n):
                     total[i] += b[i]

@@ -3,6 +3,8 @@ import pytest
 
 from scoreda.assimilation.baselines import ETKF, LETKF, Climatological, OptimalInterpolation, StochasticEnKF
 from scoreda.assimilation.baselines.ensembles import inflated, rotation
+from scoreda.assimilation.baselines.kernels import local_update, local_update_parallel
+from scoreda.assimilation.localisation import neighbourhoods
 from scoreda.datasets import Climatology
 from scoreda.models import Lorenz96, UserModel
 from scoreda.observations import Elementwise, EveryNth, GaussianError, Identity, Observation, Sites, UserOperator
@@ -100,6 +102,14 @@ def test_that_an_observation_beyond_the_support_changes_nothing_at_all():
     reached = (np.abs((np.arange(40) - 38 + 20) % 40 - 20)) < 4
     np.testing.assert_array_equal(one[:, ~reached], two[:, ~reached])
     assert (one[:, reached] != two[:, reached]).all()
+
+
+def test_that_threads_do_not_change_a_bit():
+    rng = np.random.default_rng(17)
+    A, Y, d = rng.normal(size=(9, 40)), rng.normal(size=(9, 10)), rng.normal(size=10)
+    near = neighbourhoods(np.arange(0.0, 40.0, 4.0), 40, 3.0)
+    for one, many in zip(*(f(A, Y, np.ones(10), d, *near) for f in (local_update, local_update_parallel)), strict=True):
+        np.testing.assert_array_equal(one, many)
 
 
 def test_that_without_observations_nearby_the_forecast_is_only_inflated():

@@ -3,7 +3,7 @@
 import numpy as np
 
 from scoreda.assimilation.baselines.ensembles import checked_inflation, forecast_and_analyse, inflated, rotation, split
-from scoreda.assimilation.baselines.kernels import local_update
+from scoreda.assimilation.baselines.kernels import local_update, local_update_parallel
 from scoreda.assimilation.localisation import Taper, gaspari_cohn, neighbourhoods
 from scoreda.assimilation.protocol import Info, State, check_ensemble
 from scoreda.models import Model
@@ -58,7 +58,9 @@ class LETKF:
         E = inflated(E, self.inflation)
         (mean, A), (Hx, Y) = split(E), split(obs.operator(E))
         near = neighbourhoods(_locations(obs.operator), self.model.size, self.radius, self.taper, self.periodic)
-        increment, A = local_update(A, Y, 1 / obs.error.variance, obs.values - Hx, *near)
+        # Threads that wait for a busy core cost milliseconds, about a million operations.
+        update = local_update_parallel if self.model.size * len(E) ** 3 > 1_000_000 else local_update
+        increment, A = update(A, Y, 1 / obs.error.variance, obs.values - Hx, *near)
         return mean + increment + (rotation(len(A), rng) @ A if self.rotate else A)
 
 
