@@ -4,12 +4,14 @@ A padded row `p` has `p[i + 2] = x[i]`, two periodic cells before and two after,
 and the compiler turns it into vector instructions.
 """
 
+from typing import Any
+
 import numpy as np
 from numba import njit, prange
 
 __all__ = ["adjoint", "advance", "advance_parallel", "tangent", "tendencies"]
 
-OPTIONS = dict(cache=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy")
+OPTIONS: dict[str, Any] = dict(cache=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy")
 
 
 @njit(**OPTIONS)
