@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -58,6 +60,19 @@ def test_that_the_file_follows_the_conventions(twin, tmp_path):
         assert raw.attrs["Conventions"] == "CF-1.11"
         assert raw["time"].attrs == {"units": "1", "long_name": "model time (MTU)", "axis": "T"}
         assert all({"units", "long_name"} <= variable.attrs.keys() for variable in raw.variables.values())
+
+
+def test_that_files_are_written_and_read_without_netcdf4(twin, tmp_path):
+    code = (
+        "import sys; sys.modules['netCDF4'] = None\n"
+        "from scoreda.datasets import *; from scoreda.models import Lorenz96; from scoreda.observations import *\n"
+        "network = Network(Elementwise(EveryNth(8, 2), 'arctan'), GaussianError([0.1, 0.2, 0.3, 0.4], 4), 0.1)\n"
+        f"write_dataset(simulate(Lorenz96(8), network, 12, seed=1, missing=0.2), r'{tmp_path / 'other.nc'}')\n"
+        f"assert len(list(observations(open_dataset(r'{tmp_path / 'other.nc'}')))) == 12"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with open_dataset(tmp_path / "other.nc") as again:
+        xr.testing.assert_equal(again, twin)
 
 
 def test_that_files_are_opened_lazily(twin, tmp_path):
