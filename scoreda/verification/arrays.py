@@ -7,7 +7,18 @@ axes broadcast and stay. A NaN in the ensemble or in the truth makes the score o
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["bias", "coverage", "crps", "rank_chi2", "rank_histogram", "rank_p_value", "ranks", "rmse", "spread"]
+__all__ = [
+    "bias",
+    "coverage",
+    "crps",
+    "energy_spectrum",
+    "rank_chi2",
+    "rank_histogram",
+    "rank_p_value",
+    "ranks",
+    "rmse",
+    "spread",
+]
 
 
 def rmse(E: ArrayLike, x: ArrayLike) -> np.ndarray:
@@ -150,6 +161,26 @@ def rank_p_value(counts: ArrayLike) -> float:
     from scipy.special import gammaincc
 
     return float(gammaincc(0.5 * (len(np.asarray(counts)) - 1), 0.5 * rank_chi2(counts)))
+
+
+def energy_spectrum(states: ArrayLike) -> np.ndarray:
+    r"""Return the mean energy of periodic fields in each wavenumber.
+
+    $$ e_k = c_k \tfrac{1}{N_x^2} \langle |\hat x_k|^2 \rangle, \quad x' = x - \bar x, \quad c_k = 1 $$
+    for k = 0 and k = Nx/2, and 2 between, which stand for -k too; $\bar x$ is the mean over samples and space. So the
+    sum over k is the variance of the fields (Parseval).
+
+    Args:
+        states: Samples as rows, `(samples, Nx)`.
+
+    Returns:
+        `(Nx // 2 + 1,)`, model units squared.
+    """
+    states = np.asarray(states, dtype=np.float64)
+    Nx = states.shape[-1]
+    energy = (np.abs(np.fft.rfft(states - states.mean(), axis=-1)) ** 2).mean(0) / Nx**2
+    energy[1 : (Nx + 1) // 2] *= 2
+    return energy
 
 
 def _checked(E: ArrayLike, x: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -134,6 +134,15 @@ def test_that_one_member_has_an_error_but_neither_spread_nor_fair_score():
     assert np.isnan(arrays.spread(E)).all() and np.isnan(arrays.crps(E, x)).all()
 
 
+@pytest.mark.parametrize("size", [8, 9])
+def test_that_the_spectrum_sums_to_the_variance_and_finds_a_wave(size):
+    grid, phases = np.arange(size), np.random.default_rng(4).uniform(0, 2 * np.pi, (50, 1))
+    noise = np.random.default_rng(5).normal(1.0, 2.0, (50, size))
+    assert arrays.energy_spectrum(noise).sum() == pytest.approx(noise.var(), rel=1e-12)
+    wave = 7 + 3 * np.cos(2 * np.pi * 2 * grid / size + phases)
+    np.testing.assert_allclose(arrays.energy_spectrum(wave), [0, 0, 4.5, 0, 0], atol=1e-12)
+
+
 def test_that_wrong_shapes_and_levels_are_refused_with_the_fix():
     with pytest.raises(ValueError, match=r"got \(3, 4\) and \(5,\).*Rows"):
         arrays.rmse(np.ones((3, 4)), np.ones(5))

@@ -1,0 +1,49 @@
+"""What every figure shares: colours that survive colour blindness and grey printing, and quiet axes."""
+
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+__all__ = ["COLOURS", "GREY", "axis_label", "colour", "new_axes", "plain_log", "tidy"]
+
+# Okabe and Ito (2008), https://jfly.uni-koeln.de/color/, without the yellow that vanishes on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+GREY = "#6b6b6b"
+
+
+def colour(index: int) -> str:
+    """Return the colour of the `index`-th line; they repeat after seven."""
+    return COLOURS[index % len(COLOURS)]
+
+
+def new_axes(ax: Axes | None, width: float = 6.4, height: float = 3.2) -> Axes:
+    """Return `ax`, or axes on a new figure (inches) that belongs to no window and no global state."""
+    return ax if ax is not None else Figure(figsize=(width, height), layout="constrained").subplots()
+
+
+def tidy(ax: Axes, grid: str = "y") -> Axes:
+    """Remove the frame's upper and right side and draw a faint grid along `grid` ("x", "y", "both" or "")."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_axisbelow(True)
+    if grid:
+        ax.grid(axis=grid, color="#e2e2e2", linewidth=0.6)  # type: ignore[arg-type]
+    return ax
+
+
+def plain_log(ax: Axes) -> None:
+    """Make the y axis logarithmic, labelled 0.1, 0.2, 0.5, 1 instead of powers of ten."""
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    decades = high / low
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 3000 else (1.0,)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def axis_label(da: Any, default: str = "") -> str:
+    """Return "long name (units)" of a DataArray; units "1" are left out."""
+    name = str(da.attrs.get("long_name", "") or da.name or default)
+    units = str(da.attrs.get("units", ""))
+    return name if units in ("", "1") else f"{name} ({units})"
