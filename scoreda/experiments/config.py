@@ -182,7 +182,9 @@ class Experiment(Section):
 
     def needs_prior(self) -> bool:
         """Return whether any method uses the learned prior."""
-        return any("prior" in method.uses() for case in self.cases.values() for method in case.methods.values())
+        return any(
+            "prior" in method.uses().values() for case in self.cases.values() for method in case.methods.values()
+        )
 
 
 class SystemSection(Section):

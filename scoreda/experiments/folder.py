@@ -41,33 +41,33 @@ class RunFolder:
         return self.path / "timings.csv"
 
     def twin(self, case: str) -> Path:
-        """Truth and observations of a case."""
+        """Return where the truth and the observations of a case are."""
         return self.path / case / "twin.nc"
 
     def analysis(self, case: str, method: str, seed: int) -> Path:
-        """Result of one cell."""
+        """Return where the analysis of one cell is."""
         return self.path / case / method / f"seed{seed}" / "analysis.nc"
 
     def claim(self, settings: dict[str, Any], overwrite: bool = False) -> None:
-        """Write `settings` as the folder's configuration, unless it is there already.
+        """Write `settings` as the folder's configuration; a run of the same configuration stays, to be continued.
 
         Args:
             settings: The resolved configuration.
-            overwrite: Whether a run of another configuration is removed.
+            overwrite: Whether the run that is there, of whatever configuration, is removed.
 
         Raises:
             ScoredaError: if the folder holds a run of another configuration, or cannot be written to.
         """
         earlier = self.earlier()
-        if earlier == settings:
-            return
-        if earlier is not None:
-            if not overwrite:
-                raise ScoredaError(
-                    f"{self.path} holds a run of another configuration: {_difference(earlier, settings)} differs. "
-                    "Choose another --out, or pass --overwrite to replace that run."
-                )
+        if earlier is not None and overwrite:
             self.clear()
+        elif earlier == settings:
+            return
+        elif earlier is not None:
+            raise ScoredaError(
+                f"{self.path} holds a run of another configuration: {_difference(earlier, settings)} differs. "
+                "Choose another --out, or pass --overwrite to replace that run."
+            )
         write_text(self.config, dump(settings))
 
     def earlier(self) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 A new method is one class here and one entry in `MethodSection`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -38,26 +38,28 @@ class Settings(Section):
 
     Attributes:
         home: Module and name of the constructor.
-        ingredients: What it takes besides the model and the settings: names of `Parts`.
+        ingredients: What it takes besides the model and the settings: argument to name in `Parts`.
+        ours: Settings that are not arguments of the constructor.
     """
 
     home: ClassVar[tuple[str, str]]
-    ingredients: ClassVar[tuple[str, ...]] = ()
+    ingredients: ClassVar[Mapping[str, str]] = {}
+    ours: ClassVar[frozenset[str]] = frozenset({"kind", "members"})
 
     members: int | None = Field(default=None, ge=2)
 
-    def uses(self) -> tuple[str, ...]:
+    def uses(self) -> Mapping[str, str]:
         """Return the ingredients needed with these settings."""
         return self.ingredients
 
     def arguments(self) -> dict[str, Any]:
         """Return the settings that go to the constructor."""
-        return self.model_dump(exclude={"kind", "members"})
+        return self.model_dump(exclude=set(self.ours))
 
     def build(self, parts: Parts) -> "Method":
         """Return the method."""
         module, name = self.home
-        ingredients = {ingredient: getattr(parts, ingredient)() for ingredient in self.uses()}
+        ingredients = {argument: getattr(parts, part)() for argument, part in self.uses().items()}
         return getattr(import_module(module), name)(parts.model, **self.arguments(), **ingredients)
 
     def tuning(self) -> str:
@@ -79,7 +81,7 @@ class ClimatologySettings(Settings):
     """Climatological states at every time."""
 
     home = "scoreda.assimilation.baselines", "Climatological"
-    ingredients = ("climatology",)
+    ingredients = {"climatology": "climatology"}
     kind: Literal["climatology"]
 
 
@@ -87,7 +89,7 @@ class OISettings(Settings):
     """Optimal interpolation."""
 
     home = "scoreda.assimilation.baselines", "OptimalInterpolation"
-    ingredients = ("climatology",)
+    ingredients = {"climatology": "climatology"}
     kind: Literal["oi"]
 
 
@@ -123,7 +125,7 @@ class CoupledScoreFilterSettings(Settings):
     """The coupled score filter; `learned: 0` leaves the prior out."""
 
     home = "scoreda.assimilation.score", "CoupledScoreFilter"
-    ingredients = ("prior", "climatology")
+    ingredients = {"prior": "prior", "climatology": "climatology"}
     kind: Literal["coupled_score_filter"]
     radius: Positive | None = None
     inflation: Positive = 1.0
@@ -131,9 +133,27 @@ class CoupledScoreFilterSettings(Settings):
     steps: Count = 8
     periodic: bool = True
 
-    def uses(self) -> tuple[str, ...]:
+    def uses(self) -> Mapping[str, str]:
         """Return the ingredients: none if the learned part has no weight."""
-        return self.ingredients if self.learned else ()
+        return self.ingredients if self.learned else {}
+
+
+class Score4DSettings(Settings):
+    """Score-4D; `gaussian` puts the climatology's Gaussian in the place of the learned prior."""
+
+    home = "scoreda.assimilation.score", "Score4D"
+    ours = Settings.ours | {"gaussian"}
+    kind: Literal["score4d"]
+    window: Count = 30
+    particles: Count = 4
+    sigma: Positive = 0.2
+    reacquire: Count = 10
+    tolerance: Positive = 0.01
+    gaussian: bool = False
+
+    def uses(self) -> Mapping[str, str]:
+        """Return the prior: learned, or Gaussian."""
+        return {"prior": "climatology" if self.gaussian else "prior"}
 
 
 MethodSection = Annotated[
@@ -143,6 +163,7 @@ MethodSection = Annotated[
     | EnKFSettings
     | ETKFSettings
     | LETKFSettings
-    | CoupledScoreFilterSettings,
+    | CoupledScoreFilterSettings
+    | Score4DSettings,
     Field(discriminator="kind"),
 ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scoreda.errors import ScoredaError
-from scoreda.experiments.config import Case, Experiment, resolved
+from scoreda.experiments.config import Case, Experiment, load_config, resolved
 from scoreda.experiments.folder import RunFolder
 from scoreda.experiments.methods import Parts
 from scoreda.experiments.scores import COLUMNS, read_rows, score_row, write_rows
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from scoreda.diffusion import Prior
 
-__all__ = ["generator", "pinned", "run_experiment", "write_scores"]
+__all__ = ["generator", "pinned", "run_experiment", "score_folder", "write_scores"]
 
 log = logging.getLogger("scoreda")
 
@@ -106,6 +106,18 @@ def write_scores(config: Experiment, folder: RunFolder) -> list[dict[str, Any]]:
         rows.append(known | scores)
     write_rows(folder.scores, COLUMNS, rows)
     return rows
+
+
+def score_folder(out: Path | str) -> list[dict[str, Any]]:
+    """Score a run again from its files alone.
+
+    Raises:
+        ScoredaError: if the folder holds no run.
+    """
+    folder = RunFolder(Path(out))
+    if not folder.config.is_file():
+        raise ScoredaError(f"{out} holds no run: config.yaml is missing. Give the --out of an earlier run.")
+    return write_scores(load_config(Experiment, folder.config), folder)
 
 
 def _parts(config: Experiment, case: str, prior: "Prior | None") -> Parts:

@@ -1,0 +1,67 @@
+"""What a configuration will take, before anything is run: shapes, parameters, memory, file sizes."""
+
+from collections.abc import Iterator
+
+from scoreda.experiments.config import Case, Experiment, Training, resolved
+from scoreda.experiments.yaml_source import dump
+
+__all__ = ["describe"]
+
+LIBRARIES = 400e6  # resident memory of Python with torch, Numba and xarray loaded, bytes
+
+
+def describe(config: Experiment | Training) -> str:
+    """Return the resolved configuration, and what running it takes as YAML comments below."""
+    lines = _of_training(config) if isinstance(config, Training) else _of_experiment(config)
+    return dump(resolved(config)) + "".join(f"# {line}\n" for line in lines)
+
+
+def _of_experiment(config: Experiment) -> Iterator[str]:
+    files = [
+        _analysis_bytes(case, case.members_of(method)) for case in config.cases.values() for method in case.methods
+    ]
+    for name, case in config.cases.items():
+        size, observed = case.model.size, case.observations.build_operator(case.model.size).size
+        yield f"{name}: state ({size},), observations ({case.cycles or 'all in the file'}, {observed})"
+        for method in case.methods:
+            members = case.members_of(method)
+            size_text = _size(_analysis_bytes(case, members))
+            yield f"{name}, {method}: ensemble ({members}, {size}), analysis.nc {size_text} for each seed"
+    yield f"cells: {len(list(config.cells()))}; files {_size(sum(files) * len(config.seeds))}"
+    # A run holds its rows, and once more while the file is written.
+    yield f"memory: about {_size(LIBRARIES + 2 * max(files))}"
+    if config.needs_prior():
+        from scoreda.diffusion import load_prior
+
+        weights = load_prior(config.prior).denoiser.parameters()
+        yield f"prior: {config.prior}, {sum(p.numel() for p in weights):,} parameters"
+
+
+def _analysis_bytes(case: Case, members: int) -> float:
+    """Return the size of forecast and analysis of one cell in single precision."""
+    return 2 * 4.0 * (case.cycles or 0) * members * case.model.size
+
+
+def _of_training(config: Training) -> Iterator[str]:
+    from scoreda.experiments.train import make_denoiser
+
+    parameters = sum(p.numel() for p in make_denoiser(resolved(config)).parameters())
+    yield f"network: {parameters:,} parameters; weights.safetensors {_size(4 * parameters)}"
+    data = 0.0
+    if config.system is not None:
+        shape = (config.system.trajectories, config.system.states, config.system.model.size)
+        data = 4.0 * shape[0] * shape[1] * shape[2]
+        yield f"archive.nc: states {shape}, {_size(data)}"
+        yield f"samples: ({round(shape[0] * (1 - config.valid_fraction)) * shape[1]}, 1, {shape[2]})"
+    yield f"training: {config.train.steps:,} steps of {config.train.batch} samples; last.pt {_size(16 * parameters)}"
+    # The archive, its normalised copy, and the double-precision copy of which the standard deviation is taken.
+    yield f"memory: about {_size(LIBRARIES + 4 * data)}"
+
+
+def _size(count: float) -> str:
+    """Return bytes as a number people read."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
