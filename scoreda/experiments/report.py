@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from scoreda import __version__
 from scoreda.errors import ScoredaError
 from scoreda.experiments.folder import RunFolder, write_text
+from scoreda.experiments.prior_samples import PRIOR_SAMPLES
 from scoreda.experiments.report_figures import hovmoeller_figure, prior_figure, rank_figure, series_figure
 from scoreda.experiments.report_html import Html, element, figure, page
 from scoreda.experiments.report_table import Result, best, results, score_table
@@ -16,19 +17,18 @@ from scoreda.experiments.report_words import describe_case, describe_outcome
 from scoreda.experiments.scores import read_rows
 
 if TYPE_CHECKING:
-    import xarray as xr
     from matplotlib.figure import Figure
 
 __all__ = ["write_report"]
 
-PRIOR_SAMPLES = "prior_samples.nc"
 HOW_TO_READ = (
-    "RMSE is the root-mean-square error of the ensemble mean over space, averaged over the scored cycles; ± is the standard "
-    "error over seeds. Spread should match the RMSE. CRPS (fair) is lower for better ensembles. The central 90 % of a "
-    "calibrated ensemble cover the truth 90 % of the time. Chi-square is the squared innovation over its predicted variance: "
-    "1 when consistent. Expected is the analysis RMSE that others report: as expected means within 5 % or two standard "
-    "errors, better means lower. Locked on: seeds in which the RMSE fell to the tracking level, and from which cycle on. "
-    "Cost counts model steps and network calls of one run, each for one member."
+    "RMSE is the root-mean-square error of the ensemble mean over space, averaged over the scored cycles; ± is the "
+    "standard error over seeds. Spread should match the RMSE. CRPS (fair) is lower for better ensembles. The central "
+    "90 % of a calibrated ensemble cover the truth 90 % of the time. Chi-square is the squared innovation over its "
+    "predicted variance: 1 when consistent. Expected is the analysis RMSE that others report: as expected means within "
+    "5 %, or within two standard errors where those are no more than 10 %; better means lower. Locked on: in how many "
+    "runs the RMSE fell to the tracking level and stayed for 20 cycles, and from which cycle on average. Cost counts "
+    "model steps and network calls of one run, those of each member."
 )
 
 
@@ -36,8 +36,8 @@ def write_report(folder: Path | str, prior_figures: Sequence[tuple[str, "Figure"
     """Write `report.html` into the folder of a run, finished or not.
 
     Args:
-        folder: Holds `config.yaml`, `scores.csv`, the twins and analyses, and perhaps `prior_samples.nc` with `prior` and
-            `truth`, both `(samples, space)`.
+        folder: Holds `config.yaml`, `scores.csv`, the twins and analyses, and perhaps `prior_samples.nc` with `prior`
+            and `truth`, both `(samples, space)`.
         prior_figures: Further figures about the prior, each with its caption.
 
     Returns:
@@ -82,13 +82,12 @@ class _Case:
     def title(self) -> str:
         return self.settings.get("title") or self.name
 
-    def runs(self, files: RunFolder) -> Iterator[tuple[Result, str, Path]]:
-        """Yield result, seed and file of each method's first seed that did not diverge, or of its first one."""
+    def runs(self, files: RunFolder) -> Iterator[tuple[Result, Path]]:
+        """Yield result and file of each method's first seed."""
         for result in self.results:
-            seed = next((seed for seed in result.seeds if seed not in result.lost), result.seeds[0])
-            path = files.analysis(self.name, result.method, int(seed))
+            path = files.analysis(self.name, result.method, int(result.seeds[0]))
             if path.is_file():
-                yield result, seed, path
+                yield result, path
 
 
 def _case_names(config: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> list[str]:
@@ -140,25 +139,25 @@ def _figures(files: RunFolder, case: _Case) -> list[Html]:
 
     burn_in = case.settings.get("burn_in", 0)
     scores, counts, shown = {}, {}, None
-    for result, seed, path in case.runs(files):
+    for result, path in case.runs(files):
         with open_dataset(path, needs=("analysis",)) as run:
             if "truth" not in run:
                 continue
             scores[result.method] = verify(run)
             counts[result.method] = rank_counts(run, burn_in)
         if shown is None or (result.uses_network and not shown[0].uses_network):
-            shown = result, seed, path
+            shown = result, path
     if shown is None:
         return []
     return [_detail(*shown, case), figure(*series_figure(scores, burn_in)), figure(*rank_figure(counts))]
 
 
-def _detail(result: Result, seed: str, path: Path, case: _Case) -> Html:
+def _detail(result: Result, path: Path, case: _Case) -> Html:
     from scoreda.datasets import open_dataset
 
     cold = case.settings.get("initial", {}).get("kind") == "climatology"
     with open_dataset(path, needs=("analysis", "truth")) as run:
-        return figure(*hovmoeller_figure(run, f"{result.method}, seed {seed},", from_start=cold))
+        return figure(*hovmoeller_figure(run, f"{result.method}, seed {result.seeds[0]},", from_start=cold))
 
 
 def _prior_section(samples: Path, figures: Sequence[tuple[str, "Figure"]]) -> list[Html]:

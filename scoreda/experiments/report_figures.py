@@ -58,7 +58,7 @@ def series_figure(scores: Mapping[str, "xr.Dataset"], burn_in: int) -> tuple["Fi
         ax.axvspan(times[0], times[min(burn_in, len(times) - 1)], color="black", alpha=0.06, linewidth=0)
     mean = f", running means over {smooth} cycles" if smooth > 1 else ""
     shaded = "; the shaded part is not scored" if burn_in else ""
-    return figure, f"RMSE of the analysis (solid) and spread (dashed) in time{mean}{shaded}."
+    return figure, f"RMSE of the analysis (solid) and spread (dashed) in time, first seed of each method{mean}{shaded}."
 
 
 def rank_figure(counts: Mapping[str, np.ndarray]) -> tuple["Figure", str]:
@@ -67,11 +67,10 @@ def rank_figure(counts: Mapping[str, np.ndarray]) -> tuple["Figure", str]:
 
     columns = min(3, len(counts))
     rows = -(-len(counts) // columns)
-    figure, axes = _axes(rows, columns, height=2.3 * rows, sharey=True)
+    figure, axes = _axes(rows, columns, height=2.3 * rows)
     for k, (ax, (method, count)) in enumerate(zip(axes, counts.items(), strict=False)):
         rank_histogram(count, ax, title=method, bar_colour=colour(k))
-        ax.label_outer()
-        ax.xaxis.set_tick_params(labelbottom=True)
+        ax.set_ylabel("" if k % columns else "relative frequency")
     for ax in axes[len(counts) :]:
         ax.remove()
     return figure, (
@@ -90,7 +89,7 @@ def prior_figure(samples: "xr.Dataset") -> tuple["Figure", str]:
     spectrum(states, right)
     (mean, std), (own_mean, own_std) = ((v.mean(), v.std()) for v in (states["learned prior"], states["model"]))
     return figure, (
-        f"The learned prior against states of the model: probability density of one variable and energy per wavenumber. "
+        "The learned prior against states of the model: probability density of one variable and energy per wavenumber. "
         f"Mean {mean:.2f} (model {own_mean:.2f}), standard deviation {std:.2f} ({own_std:.2f})."
     )
 

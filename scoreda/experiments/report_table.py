@@ -11,6 +11,7 @@ __all__ = ["Result", "Score", "best", "results", "score_table", "verdict"]
 
 SCORES = ("rmse_a", "rmse_f", "spread_a", "crps_a", "coverage90_a", "chi2", "network_evals", "model_steps")
 TOLERANCE = 0.05  # of the expected value: finite runs of the same method differ by a few per cent
+MOST_TOLERANCE = 0.10  # beyond it, large standard errors would make anything "as expected"
 
 
 class Score(NamedTuple):
@@ -52,6 +53,7 @@ class Result:
         lost: Seed and cycle of the runs that diverged; the scores are means over the others.
         scores: By column of `scores.csv`.
         locked: For each seed, the cycle from which the method tracked the truth, -1 for never; empty if not asked for.
+        locked_rmse: RMSE of the analysis of the runs that locked on, if not all did.
         members, tuning, source: As in `scores.csv`.
         expected: RMSE of the analysis elsewhere; NaN if none is known.
     """
@@ -61,6 +63,7 @@ class Result:
     lost: dict[str, int]
     scores: dict[str, Score]
     locked: tuple[int, ...]
+    locked_rmse: Score | None
     members: str
     tuning: str
     expected: float
@@ -71,6 +74,8 @@ class Result:
         """Draw the rows of one method, one per seed, together."""
         lost = {row["seed"]: int(row["diverged"]) for row in rows if _number(row, "diverged") >= 0}
         kept = [row for row in rows if row["seed"] not in lost]
+        tracked = [row for row in kept if _number(row, "lock_cycles") >= 0]
+        asked = any(row.get("lock_cycles") for row in rows)
         first = rows[0]
         return cls(
             method=first["method"],
@@ -78,6 +83,9 @@ class Result:
             lost=lost,
             scores={name: Score.of(_number(row, name) for row in kept) for name in SCORES},
             locked=tuple(int(float(row["lock_cycles"])) for row in rows if row.get("lock_cycles")),
+            locked_rmse=(
+                Score.of(_number(row, "rmse_a") for row in tracked) if asked and 0 < len(tracked) < len(kept) else None
+            ),
             members=first.get("members", ""),
             tuning=first.get("tuning", ""),
             expected=_number(first, "expected"),
@@ -112,15 +120,16 @@ def best(found: Sequence[Result]) -> Result | None:
 def verdict(result: Result) -> str:
     """Return how the RMSE compares with the expected one: "as expected", "better", "worse", or nothing if unknown.
 
-    As expected: within 5 % or two standard errors. A method that lost a run is worse, whatever the others scored.
+    As expected: within two standard errors, taken as at least 5 % and at most 10 %. A method that lost a run is worse,
+    whatever the others scored.
     """
     if math.isnan(result.expected) or (math.isnan(result.rmse.mean) and not result.lost):
         return ""
     error = 0.0 if math.isnan(result.rmse.error) else result.rmse.error
-    difference = result.rmse.mean - result.expected
-    if not result.lost and abs(difference) <= max(TOLERANCE * result.expected, 2 * error):
-        return "as expected"
-    return "better" if difference < 0 and not result.lost else "worse"
+    difference = result.rmse.mean / result.expected - 1
+    if result.lost or difference > (tolerance := min(max(TOLERANCE, 2 * error / result.expected), MOST_TOLERANCE)):
+        return "worse"
+    return "better" if difference < -tolerance else "as expected"
 
 
 def score_table(found: Sequence[Result]) -> Html:
@@ -129,7 +138,7 @@ def score_table(found: Sequence[Result]) -> Html:
     rows = [_row(result, result is winner, any(r.locked for r in found)) for result in found]
     names = [label for label, _ in _cells(found[0], False, any(r.locked for r in found))]
     head = element("tr", *(element("th", name, scope="col") for name in names))
-    return element("table", element("thead", head), element("tbody", *rows))
+    return element("div", element("table", element("thead", head), element("tbody", *rows)), class_="wide")
 
 
 def _row(result: Result, wins: bool, locks: bool) -> Html:
@@ -142,15 +151,15 @@ def _cells(result: Result, wins: bool, locks: bool) -> list[tuple[str, object]]:
     score = result.scores
     cells: list[tuple[str, object]] = [
         ("Method", _method(result, wins)),
-        ("Members", result.members),
+        ("Members", element("div", result.members, element("small", _count(len(result.seeds), "seed")))),
         ("Settings", element("span", result.tuning or "defaults", class_="settings")),
         ("RMSE, analysis", _rmse(result)),
         ("Expected", _expected(result)),
-        ("RMSE, forecast", score["rmse_f"]),
-        ("Spread", score["spread_a"]),
-        ("CRPS", score["crps_a"]),
+        ("RMSE, forecast", _two_lines(score["rmse_f"])),
+        ("Spread", _two_lines(score["spread_a"])),
+        ("CRPS", _two_lines(score["crps_a"])),
         ("90 % coverage", _percent(score["coverage90_a"].mean)),
-        ("Chi-square", score["chi2"]),
+        ("Chi-square", _two_lines(score["chi2"])),
         ("Locked on", _locked(result)),
         ("Cost", _cost(result)),
     ]
@@ -164,10 +173,19 @@ def _method(result: Result, wins: bool) -> Html:
 
 
 def _rmse(result: Result) -> Html:
-    if not result.lost:
-        return element("strong", result.rmse)
-    lost = f"diverged in {len(result.lost)} of {len(result.seeds)}"
-    return element("div", element("strong", result.rmse), element("small", lost, class_="lost"))
+    notes = []
+    if result.lost:
+        notes.append(f"diverged in {len(result.lost)} of {len(result.seeds)}")
+    if result.locked_rmse is not None:
+        notes.append(f"{result.locked_rmse} in the runs that locked on")
+    small = [element("small", note, class_="lost") for note in notes]
+    return element("div", _two_lines(result.rmse, "strong"), *small)
+
+
+def _two_lines(score: Score, tag: str = "span") -> Html:
+    """Return a score with its error below the mean, which keeps columns narrow."""
+    mean, *error = str(score).split(" ± ")
+    return element("div", element(tag, mean), *(element("small", f"± {text}", class_="error") for text in error))
 
 
 def _expected(result: Result) -> Html:
@@ -178,19 +196,25 @@ def _expected(result: Result) -> Html:
     return element("div", f"{result.expected:g}", " ", shown, element("small", result.source))
 
 
-def _locked(result: Result) -> str:
+def _locked(result: Result) -> Html:
     """Return how many seeds found the truth, and when on average."""
-    locked = [cycle for cycle in result.locked if cycle >= 0]
-    when = f", cycle {sum(locked) / len(locked):.0f}" if locked else ""
-    return f"{len(locked)} of {len(result.locked)}{when}" if result.locked else "–"
+    if not result.locked:
+        return Html("–")
+    cycles = [cycle for cycle in result.locked if cycle >= 0]
+    when = [element("small", f"cycle {sum(cycles) / len(cycles):.0f}")] if cycles else []
+    return element("div", f"{len(cycles)} of {len(result.locked)}", *when)
 
 
 def _cost(result: Result) -> Html:
     """Return model steps and network evaluations of one run, counted per member."""
-    units = {"model_steps": "steps", "network_evals": "network calls"}
+    units = {"model_steps": "model steps", "network_evals": "network calls"}
     counts = {unit: result.scores[name].mean for name, unit in units.items()}
-    shown = [element("div", f"{_thousands(count)} {unit}") for unit, count in counts.items() if count > 0]
+    shown = [element("div", _thousands(count), element("small", unit)) for unit, count in counts.items() if count > 0]
     return Html("".join(shown)) or Html("–")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _percent(fraction: float) -> str:

@@ -9,6 +9,11 @@ from scoreda.experiments.report_table import Result, best
 
 __all__ = ["describe_case", "describe_outcome"]
 
+STARTS = {
+    "truth": "Ensembles start near the truth.",
+    "climatology": "Ensembles start cold, from the model's climate.",
+}
+
 
 def describe_case(attrs: Mapping[str, Any], sizes: Mapping[str, int], settings: Mapping[str, Any]) -> str:
     """Return what is observed, how well and how often.
@@ -18,14 +23,13 @@ def describe_case(attrs: Mapping[str, Any], sizes: Mapping[str, int], settings: 
         sizes: Dimensions of the twin.
         settings: The case's section of the configuration; `initial` and `burn_in` are used where given.
     """
-    cold = settings.get("initial", {}).get("kind") == "climatology"
     parts = [
         f"Model: {_model(attrs, sizes)}.",
         f"{_observed(attrs, sizes)} every {attrs.get('interval', math.nan):g} model time units, {_errors(attrs)}.",
-        "Ensembles start cold, from the model's climate." if cold else "Ensembles start near the truth.",
+        STARTS.get(settings.get("initial", {}).get("kind"), ""),
         f"{sizes['time']} cycles{_burn_in(settings)}.",
     ]
-    return " ".join(parts)
+    return " ".join(filter(None, parts))
 
 
 def describe_outcome(found: Sequence[Result]) -> str:
@@ -63,7 +67,7 @@ def _errors(attrs: Mapping[str, Any]) -> str:
 
 
 def _burn_in(settings: Mapping[str, Any]) -> str:
-    return f", of which the first {settings['burn_in']} are not scored" if settings.get("burn_in") else ""
+    return f", scored after the first {settings['burn_in']}" if settings.get("burn_in") else ""
 
 
 def _learned_against_classical(found: Sequence[Result]) -> list[str]:
@@ -76,8 +80,8 @@ def _learned_against_classical(found: Sequence[Result]) -> list[str]:
     change = 100 * (learned.rmse.mean / classical.rmse.mean - 1)
     side = "below" if change < 0 else "above"
     return [
-        f"With the learned prior, {learned.method} reaches {learned.rmse}: {abs(change):.0f} % {side} {classical.method}, "
-        f"the best method without it ({classical.rmse})."
+        f"With the learned prior, {learned.method} reaches {learned.rmse}: {abs(change):.0f} % {side} "
+        f"{classical.method}, the best method without it ({classical.rmse})."
     ]
 
 

@@ -48,7 +48,7 @@ def series(
         plain_log(ax)
     ax.set_xlabel(axis_label(scores["time"], "time"))
     ax.set_ylabel("RMSE (solid), spread (dashed)")
-    ax.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
+    ax.legend(frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
     return tidy(ax)
 
 

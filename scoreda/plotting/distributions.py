@@ -27,9 +27,11 @@ def rank_histogram(counts: ArrayLike, ax: Axes | None = None, *, title: str = ""
     """
     counts = np.asarray(counts, dtype=np.float64)
     ax = new_axes(ax, width=3.6, height=2.6)
-    ax.bar(np.arange(len(counts)), counts / max(counts.mean(), 1e-300), width=0.9, color=bar_colour)
+    frequency = counts / max(counts.mean(), 1e-300)
+    ax.bar(np.arange(len(counts)), frequency, width=0.9, color=bar_colour)
+    ax.set_ylim(0, max(1.5, 1.05 * frequency.max()))  # a flat histogram should look flat
     ax.axhline(1, color="black", linewidth=0.9, linestyle=(0, (4, 3)))
-    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     ax.set_xlabel("rank of the truth")
     ax.set_ylabel("relative frequency")
     ax.set_title(title, loc="left")

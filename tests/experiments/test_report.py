@@ -1,0 +1,324 @@
+"""The report of an invented run: right numbers, nothing from outside, nothing unescaped, whatever is missing."""
+
+import csv
+import math
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import yaml
+from matplotlib.figure import Figure
+
+from scoreda.datasets import simulate, write_dataset
+from scoreda.datasets.layout import flat_dataset
+from scoreda.errors import ScoredaError
+from scoreda.experiments.prior_samples import write_prior_samples
+from scoreda.experiments.report import write_report
+from scoreda.experiments.report_html import Html, element
+from scoreda.experiments.report_table import Score, results, verdict
+from scoreda.experiments.report_words import describe_case, describe_outcome
+from scoreda.experiments.scores import COLUMNS
+from scoreda.models import Lorenz96
+from scoreda.observations import Elementwise, EveryNth, GaussianError, Identity, Network
+
+NASTY = "<script>alert('x')</script> & \"co\""
+
+
+def row(case="easy", method="etkf", seed=1, **values):
+    known = dict(members=20, rmse_a=0.2, rmse_f=0.25, spread_a=0.22, crps_a=0.1, coverage90_a=0.905, chi2=1.01)
+    known |= dict(diverged=-1, cycles=30, network_evals=0, model_steps=12_000, tuning="radius=7 inflation=1.02")
+    known |= dict(case=case, method=method, seed=seed) | values
+    return {name: "" if known.get(name) is None else str(known[name]) for name in COLUMNS}
+
+
+ROWS = [
+    row(method="letkf", seed=1, rmse_a=0.30, expected=0.32, source="Hunt et al. (2007)"),
+    row(method="letkf", seed=2, rmse_a=0.34, expected=0.32, source="Hunt et al. (2007)"),
+    row(method="coupled", seed=1, rmse_a=0.20, network_evals=2_500_000, expected=0.25, source="a guess"),
+    row(method="coupled", seed=2, rmse_a=0.22, network_evals=2_500_000, expected=0.25, source="a guess"),
+    row(method="lost", seed=1, rmse_a=0.1),
+    row(method="lost", seed=2, rmse_a=None, diverged=4),
+    row(case="cold", method=NASTY, tuning=NASTY, expected=0.1, source=NASTY),
+]
+CONFIG = {
+    "name": NASTY,
+    "cases": {
+        "cold": {"title": NASTY, "initial": {"kind": "climatology"}},
+        "easy": {"title": "The easy one", "burn_in": 5, "initial": {"kind": "truth"}},
+        "later": {"title": "Not yet run"},
+    },
+}
+
+
+def write_scores(folder, rows):
+    with open(folder / "scores.csv", "w", newline="") as f:
+        writer = csv.DictWriter(f, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_analysis(path, twin, seed, lost_from=None):
+    rng = np.random.default_rng(seed)
+    E = twin["truth"].values[:, None] + 0.3 * rng.normal(size=(twin.sizes["time"], 4, twin.sizes["space"]))
+    E[lost_from if lost_from is not None else len(E) :] = np.nan
+    ensembles = {name: (("time", "member", "space"), E.astype("float32")) for name in ("prior", "analysis")}
+    run = flat_dataset(ensembles | {"truth": twin["truth"].variable}, {"time": twin["time"].variable}, {})
+    write_dataset(run, path)
+
+
+def make_folder(folder):
+    model = Lorenz96(size=12)
+    network = Network(Identity(12), GaussianError(1.0, 12), 0.05)
+    twin = simulate(model, network, cycles=12, seed=1, spinup=1.0)
+    for case in ("easy", "cold"):
+        write_dataset(twin, folder / case / "twin.nc")
+    for method in ("letkf", "coupled", "lost"):
+        write_analysis(folder / "easy" / method / "seed1" / "analysis.nc", twin, 1, 4 if method == "lost" else None)
+    write_scores(folder, ROWS)
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG, sort_keys=False))
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return make_folder(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    return write_report(make_folder(tmp_path_factory.mktemp("run")))
+
+
+class Page(HTMLParser):
+    """Tables as lists of rows of cell texts, every attribute, and whether the tags balance."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tables, self.attributes, self.open, self.headings, self.text = [], [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes += [(tag, *pair) for pair in attrs]
+        if tag not in ("img", "meta"):
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+        if "td" in self.open or "th" in self.open:
+            self.tables[-1][-1][-1] += f" {data.strip()}"
+        if self.open and self.open[-1] == "h2":
+            self.headings.append(data)
+
+
+def read(path):
+    page = Page(path.read_text(encoding="utf-8"))
+    assert not page.open
+    return page
+
+
+def table_of(page, number):
+    head, *body = page.tables[number]
+    names, *lines = ([" ".join(cell.split()) for cell in cells] for cells in (head, *body))
+    return [dict(zip(names, cells, strict=True)) for cells in lines]
+
+
+def test_that_the_table_holds_means_and_standard_errors_over_seeds(report):
+    rows = table_of(read(report), 1)
+    by_method = {line["Method"].split()[0]: line for line in rows}
+    # .30, .34: mean .32, standard error .02; .20, .22: mean .21, standard error .01
+    assert by_method["letkf"]["RMSE, analysis"] == "0.320 ± 0.020"
+    assert by_method["coupled"]["RMSE, analysis"] == "0.210 ± 0.010"
+    assert by_method["letkf"]["90 % coverage"] == "90.5 %"
+    assert by_method["letkf"]["Settings"] == "radius=7 inflation=1.02"
+    assert by_method["letkf"]["Members"] == "20 2 seeds"
+    assert by_method["coupled"]["Cost"] == "12 k model steps 2.5 M network calls"
+
+
+def test_that_methods_are_sorted_by_rmse_with_diverged_ones_last_and_the_best_marked(report):
+    rows = table_of(read(report), 1)
+    assert [line["Method"] for line in rows] == ["coupled best learned prior", "letkf", "lost"]
+    assert rows[2]["RMSE, analysis"] == "0.100 diverged in 1 of 2"
+
+
+def test_that_the_literature_stands_beside_each_result_with_a_mark(report):
+    rows = table_of(read(report), 1)
+    assert [line["Expected"] for line in rows] == ["0.25 better a guess", "0.32 as expected Hunt et al. (2007)", "–"]
+
+
+def test_that_cases_come_in_the_order_of_the_configuration_even_without_results(report):
+    page = read(report)
+    assert page.headings == [NASTY, "The easy one", "Not yet run", "Provenance"]
+    assert "No method has finished on this case yet." in page.text
+
+
+def test_that_the_page_needs_nothing_from_outside(report):
+    page = read(report)
+    links = [value for _, name, value in page.attributes if name in ("src", "href", "action", "poster", "srcset")]
+    assert links and all(value.startswith(("data:image/png;base64,", "#")) for value in links)
+    text = report.read_text(encoding="utf-8")
+    assert not re.search(r"https?:|<script|<link|@import|url\(", text)
+
+
+def test_that_every_text_is_escaped(report):
+    page = read(report)
+    assert "script" not in {tag for tag, *_ in page.attributes} and "<script" not in report.read_text()
+    [line] = table_of(page, 0)
+    assert line["Method"].startswith(NASTY) and line["Settings"] == NASTY and line["Expected"].endswith(NASTY)
+
+
+def test_that_every_case_with_analyses_has_its_three_figures(report):
+    page = read(report)
+    captions = [value for tag, name, value in page.attributes if (tag, name) == ("img", "alt")]
+    assert len(captions) == 3
+    assert captions[0].startswith("coupled, seed 1,") and "all 12 cycles" in captions[0]
+    assert captions[1].startswith("RMSE") and captions[2].startswith("Rank")
+
+
+def test_that_figures_and_samples_of_the_prior_get_a_section(folder):
+    class Doubtful:
+        def sample(self, number, size, seed):
+            return np.full((number, size), 2.0) + np.arange(size) % 2
+
+    write_prior_samples(folder, Doubtful(), Lorenz96(size=12), number=40)
+    figure = Figure()
+    page = read(write_report(folder, [("a caption", figure)]))
+    captions = [value for tag, name, value in page.attributes if (tag, name) == ("img", "alt")]
+    assert "The learned prior" in page.headings
+    assert "Mean 2.50" in captions[3] and "standard deviation 0.50" in captions[3]
+    assert captions[4] == "a caption"
+
+
+def test_that_the_provenance_names_command_versions_seeds_and_configuration(report):
+    text = " ".join(read(report).text)
+    for expected in ("Command", "numpy " + np.__version__, "Seeds of the methods 1, 2", "burn_in: 5"):
+        assert expected in text
+
+
+def test_that_a_report_is_written_without_analyses_and_without_a_configuration(folder):
+    for path in folder.glob("*/*/*/analysis.nc"):
+        path.unlink()
+    (folder / "config.yaml").unlink()
+    page = read(write_report(str(folder)))
+    assert page.headings == ["easy", "cold", "Provenance"] and len(page.tables) == 2
+
+
+def test_that_a_report_of_a_run_that_has_just_begun_says_so(folder):
+    (folder / "scores.csv").unlink()
+    page = read(write_report(folder))
+    assert page.text.count("No method has finished on this case yet.") == 3 and not page.tables
+
+
+def test_that_a_run_without_truth_has_scores_but_no_figures(folder):
+    for path in folder.glob("*/*/*/analysis.nc"):
+        ensemble = np.zeros((12, 4, 12), dtype="float32")
+        write_dataset(flat_dataset({"analysis": (("time", "member", "space"), ensemble)}, {}, {}), path)
+    page = read(write_report(folder))
+    assert len(page.tables) == 2 and "img" not in {tag for tag, *_ in page.attributes}
+
+
+def test_that_a_folder_without_a_run_is_refused_and_left_alone(tmp_path):
+    with pytest.raises(ScoredaError, match="holds no run"):
+        write_report(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_that_two_reports_of_one_folder_are_the_same_to_the_byte(folder):
+    first = write_report(folder).read_bytes()
+    assert write_report(folder).read_bytes() == first
+
+
+def test_that_a_report_needs_neither_pydantic_nor_torch(folder):
+    code = "import sys; from scoreda.experiments.report import write_report; write_report(sys.argv[1]); "
+    code += "assert not {'pydantic', 'torch', 'matplotlib.pyplot'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("rmse", "expected", "mark"),
+    [
+        ([0.209], 0.2, "as expected"),
+        ([0.211], 0.2, "worse"),
+        ([0.189], 0.2, "better"),
+        ([0.20, 0.226], 0.2, "as expected"),  # 6.5 % above, two standard errors are 13 %, taken as 10 %
+        ([0.17, 0.29], 0.2, "worse"),  # 15 % above: large standard errors excuse no more than 10 %
+        ([0.2], None, ""),
+        ([None], 0.2, ""),
+    ],
+)
+def test_that_the_mark_follows_five_percent_and_two_standard_errors(rmse, expected, mark):
+    [result] = results(row(seed=k, rmse_a=value, expected=expected) for k, value in enumerate(rmse))
+    assert verdict(result) == mark
+
+
+def test_that_a_method_that_lost_a_run_is_worse_than_expected_and_never_hidden():
+    [result] = results([row(seed=1, rmse_a=0.1, expected=0.2), row(seed=2, rmse_a=None, expected=0.2, diverged=7)])
+    assert verdict(result) == "worse" and result.rmse.mean == 0.1
+    assert "diverged in 1 of 2 runs (seed 2 at cycle 7)" in describe_outcome([result])
+    [result] = results([row(rmse_a=None, diverged=7)])
+    assert describe_outcome([result]).startswith("No method has a score.") and math.isnan(result.rmse.mean)
+
+
+def test_that_runs_that_locked_on_are_scored_apart():
+    values = [(0.04, 12), (0.06, 20), (3.0, -1)]
+    [result] = results(row(seed=k, rmse_a=rmse, lock_cycles=lock) for k, (rmse, lock) in enumerate(values))
+    assert result.locked == (12, 20, -1)
+    assert result.locked_rmse.mean == pytest.approx(0.05)
+
+
+def test_that_the_learned_prior_is_compared_with_the_best_method_without_it():
+    found = results([row(method="a", rmse_a=0.2), row(method="b", rmse_a=0.15, network_evals=10)])
+    assert "b reaches 0.150: 25 % below a," in describe_outcome(found)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([0.1234], "0.123"),
+        ([12.34], "12.3"),
+        ([0.1, 0.3], "0.200 ± 0.100"),
+        ([0.2000, 0.2004], "0.2002 ± 0.0002"),  # the error would vanish in three digits
+        ([0.2, 0.2], "0.2000 ± 0.0000"),
+        ([math.nan, 1234.0], "1234"),
+        ([math.nan], "–"),
+        ([0.0], "0.00"),
+    ],
+)
+def test_that_scores_are_written_with_the_digits_they_have(values, text):
+    assert str(Score.of(values)) == text
+
+
+def test_that_a_case_is_described_from_its_twin():
+    operator = Elementwise(EveryNth(12, 2), "arctan")
+    network = Network(operator, GaussianError(np.linspace(0.01, 0.04, 6), 6), 0.1)
+    twin = simulate(Lorenz96(size=12), network, cycles=3, seed=1, spinup=1.0)
+    text = describe_case(twin.attrs, twin.sizes, {"initial": {"kind": "climatology"}, "burn_in": 1})
+    assert "lorenz96 (12 variables, dt 0.05, forcing 8.0" in text
+    assert "The arctan of 6 of 12 variables is observed every 0.1 model time units" in text
+    assert "standard deviations 0.1 to 0.2" in text
+    assert "start cold" in text and "3 cycles, scored after the first 1" in text
+
+
+def test_that_a_users_model_and_operator_are_described_by_their_sizes():
+    text = describe_case(
+        {"model": "null", "operator": "null", "obs_variance": 1.0, "interval": 1.0},
+        {"obs": 5, "space": 9, "time": 2},
+        {},
+    )
+    assert "a user's model (9 variables)" in text and "5 values are observed" in text
+
+
+def test_that_elements_escape_text_and_attributes_but_not_markup():
+    assert element("p", "a < b", Html("<b>c</b>"), title='"&') == '<p title="&quot;&amp;">a &lt; b<b>c</b></p>'
+    assert element("img", src="x", alt=None) == '<img src="x">'
