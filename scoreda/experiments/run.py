@@ -18,6 +18,7 @@ from scoreda.errors import ScoredaError
 from scoreda.experiments.config import Case, Experiment, load_config, resolved
 from scoreda.experiments.folder import RunFolder
 from scoreda.experiments.methods import Parts
+from scoreda.experiments.prior_samples import PRIOR_SAMPLES, write_prior_samples
 from scoreda.experiments.scores import COLUMNS, read_rows, score_row, write_rows
 from scoreda.experiments.twins import make_twins
 
@@ -40,7 +41,7 @@ def run_experiment(
         config: What to run.
         out: Folder of the run; made if need be.
         device: Where the prior's network runs.
-        overwrite: Whether a run of another configuration in `out` is replaced.
+        overwrite: Whether a run that is in `out`, of whatever configuration, is replaced.
 
     Returns:
         The rows of `scores.csv`.
@@ -56,6 +57,8 @@ def run_experiment(
         parts = _parts(config, case, prior)
         for method, seed in missing:
             _run_cell(config, (case, method, seed), twins[case], parts, settings, folder)
+        if prior is not None and not (folder.path / PRIOR_SAMPLES).is_file():
+            write_prior_samples(folder.path, prior, parts.model, seed=config.twin_seed)
     return write_scores(config, folder)
 
 

@@ -44,8 +44,10 @@ def train_prior(
     from scoreda.datasets import Normaliser, split_by_trajectory
     from scoreda.diffusion import Prior, Trainer, TrainSettings, save_prior
 
+    given = _states_of_file(settings["data"]) if "data" in settings else None
     folder = _claim(settings, Path(out), resume, overwrite)
-    train, valid = split_by_trajectory(_archive(settings, folder), settings["valid_fraction"])
+    states = _simulated(settings, folder) if given is None else given
+    train, valid = split_by_trajectory(states, settings["valid_fraction"])
     normaliser = Normaliser.of(train)
     trainer = Trainer(
         make_denoiser(settings),
@@ -111,12 +113,10 @@ def _claim(settings: Settings, out: Path, resume: bool, overwrite: bool) -> RunF
     return folder
 
 
-def _archive(settings: Settings, folder: RunFolder) -> np.ndarray:
-    """Return the states to learn from, float32 `(trajectory, time, space)`."""
+def _simulated(settings: Settings, folder: RunFolder) -> np.ndarray:
+    """Return the archive of the system, float32 `(trajectory, time, space)`; a file of it is kept where possible."""
     from scoreda.datasets import archive_chunks, read_archive
 
-    if "data" in settings:
-        return _states_of_file(settings["data"])
     if find_spec("netCDF4") is None:
         return np.concatenate(list(archive_chunks(**_archive_arguments(settings["system"]))))
     return read_archive(archive_file(settings, folder))

@@ -42,7 +42,9 @@ class Source:
 
     def place(self, key: Key) -> str:
         """Return `file:line` of `key`, or of its nearest parent; "command line" if it was given there."""
-        if any(key[: len(given)] == given for given in self.overridden):
+        inside = any(key[: len(given)] == given for given in self.overridden)
+        made = key not in self.lines and any(given[: len(key)] == key for given in self.overridden)
+        if key and (inside or made):
             return "command line"
         parents = (key[:n] for n in range(len(key), 0, -1))
         return f"{self.path}:{next((self.lines[parent] for parent in parents if parent in self.lines), 1)}"

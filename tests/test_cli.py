@@ -1,0 +1,299 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from scoreda import __version__
+from scoreda.cli import main
+from scoreda.datasets import Normaliser
+from scoreda.diffusion import EDM, ConvNet1d, KarrasDenoiser, Prior, save_prior
+
+EXPERIMENT = """\
+name: tiny
+cases:
+  one:
+    model: {size: 8}
+    observations: {interval: 0.05, obs_std: 1.0}
+    cycles: 6
+    burn_in: 2
+    members: 5
+    methods:
+      letkf: {kind: letkf, radius: 2}
+"""
+TRAINING = """\
+name: tiny
+system: {model: {size: 8}, trajectories: 4, states: 4, spinup: 1}
+network: {width: 4, blocks: 1, embedding: 4}
+train: {steps: 4, batch: 4, warmup: 1, validate_every: 4}
+"""
+CSF = "cases.one.methods.csf={kind: coupled_score_filter, radius: 2}"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with two configurations, which is also the current one."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "e.yaml").write_text(EXPERIMENT, encoding="utf-8")
+    (tmp_path / "t.yaml").write_text(TRAINING, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def prior(here):
+    """A folder with the weights of an untrained prior."""
+    (here / "prior").mkdir()
+    save_prior("prior", Prior(KarrasDenoiser(ConvNet1d(width=4, blocks=1, embedding=4), EDM()), Normaliser(2.3, 3.6)))
+    return here / "prior"
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command line; returns exit code, stdout and stderr."""
+
+    def run(*words):
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as stop:
+            code = stop.code
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return run
+
+
+def contents(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def refuses(here, run):
+    """Check that a command line exits with 2, that stderr has every text, and that no file was made or changed."""
+
+    def refuses(words, *texts):
+        before = contents(here)
+        code, _, err = run(*words)
+        assert code == 2
+        assert "Traceback" not in err
+        for text in texts:
+            assert text in err
+        assert contents(here) == before
+
+    return refuses
+
+
+def test_that_simulating_then_assimilating_gives_files_scores_and_a_table(here, run):
+    assert run("simulate", "e.yaml", "--out", "r")[:2] == (0, "r/one/twin.nc\n")
+    twin = (here / "r/one/twin.nc").read_bytes()
+    code, out, _ = run("assimilate", "e.yaml", "--out", "r")
+    assert code == 0
+    assert out.splitlines()[0].split()[:4] == ["case", "method", "members", "rmse_a"]
+    assert (here / "r/one/letkf/seed1/analysis.nc").is_file()
+    assert (here / "r/one/twin.nc").read_bytes() == twin
+
+
+def test_that_analyses_are_continued_only_when_asked(here, run, refuses):
+    run("assimilate", "e.yaml", "--out", "r")
+    refuses(["assimilate", "e.yaml", "--out", "r"], "r holds analyses", "--resume", "--overwrite")
+    assert run("assimilate", "e.yaml", "--out", "r", "--resume")[0] == 0
+    assert run("assimilate", "e.yaml", "--out", "r", "--overwrite")[0] == 0
+
+
+def test_that_a_run_is_verified_and_its_analyses_forecast(here, run):
+    run("assimilate", "e.yaml", "--out", "r")
+    analysis = here / "r/one/letkf/seed1/analysis.nc"
+    assert run("verify", "r")[1].splitlines()[1].startswith("one   letkf")
+    assert "rmse_a" in run("verify", analysis, "--burn-in", 2)[1]
+    assert run("forecast", analysis, "--lead", 0.05, 0.1, "--every", 2, "--out", "f.nc")[:2] == (0, "f.nc\n")
+    with xr.open_dataset("f.nc") as ds:
+        assert dict(ds.sizes) == {"init_time": 3, "lead_time": 2, "member": 5, "space": 8}
+
+
+def test_that_a_prior_is_trained_and_sampled(here, run):
+    assert run("train", "t.yaml", "--out", "p")[0] == 0
+    assert run("sample", "p", "--number", 3, "--size", 12, "--out", "s.nc")[0] == 0
+    with xr.open_dataset("s.nc") as ds:
+        assert ds["sample"].shape == (3, 12)
+        assert np.isfinite(ds["sample"]).all()
+
+
+def test_that_a_training_configuration_simulates_its_archive(here, run):
+    assert run("simulate", "t.yaml", "--out", "p")[:2] == (0, "p/archive.nc\n")
+    assert run("train", "t.yaml", "--out", "p")[0] == 0
+
+
+def test_that_bench_runs_several_configurations_into_folders_of_their_names(here, run):
+    (here / "f.yaml").write_text(EXPERIMENT.replace("tiny", "other"), encoding="utf-8")
+    assert run("bench", "e.yaml", "f.yaml", "--list")[1] == "tiny one letkf seed1\nother one letkf seed1\n"
+    assert run("bench", "e.yaml", "f.yaml", "--out", "b", "seeds=[2]")[0] == 0
+    assert {p.name for p in (here / "b").iterdir()} == {"tiny", "other"}
+    assert (here / "b/tiny/one/letkf/seed2/analysis.nc").is_file()
+    before = (here / "b/tiny/report.html").stat().st_mtime_ns
+    assert run("report", "b/tiny")[:2] == (0, "b/tiny/report.html\n")
+    assert (here / "b/tiny/report.html").stat().st_mtime_ns > before
+
+
+def test_that_a_dry_run_shows_what_it_will_take_and_writes_nothing(here, run):
+    before = contents(here)
+    code, out, _ = run("assimilate", "e.yaml", "--out", "r", "--dry-run", "seeds=[1, 2]")
+    assert code == 0
+    assert "cycles: 6" in out
+    assert "# one: state (8,), observations (6, 8)" in out
+    assert "# one, letkf: ensemble (5, 8), analysis.nc 1.92 kB for each seed" in out  # 2 * 6 * 5 * 8 * 4 bytes
+    assert "# cells: 2; files 3.84 kB" in out
+    out = run("train", "t.yaml", "--out", "p", "--dry-run")[1]
+    parameters = sum(p.numel() for p in ConvNet1d(width=4, blocks=1, embedding=4).parameters())
+    assert f"# network: {parameters:,} parameters" in out
+    assert "# archive.nc: states (4, 4, 8), 512 B" in out
+    assert contents(here) == before
+
+
+def test_that_a_dry_run_reads_back_as_the_configuration(here, run):
+    (here / "again.yaml").write_text(run("assimilate", "e.yaml", "--out", "r", "--dry-run")[1], encoding="utf-8")
+    assert run("bench", "again.yaml", "--list")[1] == "tiny one letkf seed1\n"
+
+
+def test_that_quiet_leaves_only_results(here, run):
+    assert run("assimilate", "e.yaml", "--out", "a")[2].startswith("one, letkf, seed 1: ")
+    assert run("assimilate", "e.yaml", "--out", "b", "--quiet")[2] == ""
+
+
+def test_that_info_names_versions_and_devices(run):
+    code, out, _ = run("info")
+    assert code == 0
+    assert f"scoreda        {__version__}" in out
+    assert torch.__version__.split("+")[0] in out
+
+
+def test_that_debug_shows_the_traceback(here):
+    with pytest.raises(ValueError, match="no file 'none.yaml'"):
+        main(["assimilate", "none.yaml", "--out", "r", "--debug"])
+
+
+def test_that_the_module_and_its_exit_code_work_in_another_process(here):
+    done = subprocess.run(
+        [sys.executable, "-m", "scoreda", "assimilate", "e.yaml", "--out", "r", "cases.one.cycles=0"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    expected = "scoreda: command line: cases.one.cycles: must be greater than or equal to 1, got 0\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
+
+
+ASSIMILATE = ("assimilate", "e.yaml", "--out", "r")
+
+
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        ("cases.one.modle.size=8", "cases.one.modle: unknown key; did you mean 'model'?"),
+        ("cases.one.cycles=many", "cases.one.cycles: must be a valid integer, got 'many'"),
+        ("cases.one.model.forcing=.nan", "cases.one.model.forcing: must be a finite number, got nan"),
+        ("cases.one.members=0", "cases.one.members: must be greater than or equal to 2, got 0"),
+        ("cases.one.members=1", "cases.one.members: must be greater than or equal to 2, got 1"),
+        ("cases.one.methods.letkf.members=1", "cases.one.methods.letkf.members: must be greater than or equal to 2"),
+        ("cases.one.observations.obs_std=0", "cases.one.observations.obs_std: must be greater than 0, got 0"),
+        ("cases.one.observations={operator: sites, sites: [9], obs_std: 1, interval: 0.05}", "site 9 is out of range"),
+    ],
+)
+def test_that_bad_settings_are_refused(refuses, override, text):
+    refuses([*ASSIMILATE, override], "command line: ", text)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda ds: ds.rename(obs="observed"), "has no variable 'obs'; known: observed, time"),
+        (lambda ds: ds.isel(obs=slice(7)), "`obs` has 7 values per time, the operator 8. Mark missing values with NaN"),
+        (lambda ds: ds.isel(time=slice(4)), "holds 4 observation times, but `cycles` asks for 6"),
+        (lambda ds: ds.where(False), "holds nothing but NaN"),
+        (lambda ds: ds.assign_coords(time=ds["time"] + 0.01), "whole numbers of model steps"),
+        (lambda ds: ds.drop_vars("time"), "no variable 'time'"),
+        (lambda ds: ds.isel(time=slice(None, None, -1)), "`time` must increase"),
+    ],
+)
+def test_that_a_bad_file_of_observations_is_refused(here, refuses, change, text):
+    values = np.random.default_rng(1).normal(size=(6, 8))
+    ds = xr.Dataset({"obs": (("time", "obs"), values)}, {"time": 0.05 * np.arange(1, 7)}, {"initial_time": 0.0})
+    change(ds.reset_coords("obs")).to_netcdf("o.nc")
+    refuses([*ASSIMILATE, "cases.one.observations.file=o.nc", "cases.one.initial.kind=climatology"], "o.nc", text)
+
+
+def test_that_a_file_that_is_no_netcdf_is_refused(here, refuses):
+    (here / "o.nc").write_text("text")
+    refuses([*ASSIMILATE, "cases.one.observations.file=o.nc"], "cannot read 'o.nc' as netCDF")
+    refuses([*ASSIMILATE, "cases.one.observations.file=p.nc"], "there is no file 'p.nc'")
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def pickle(path):
+    torch.save({"a": torch.ones(1)}, path)
+
+
+def change_architecture(path):
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    with safe_open(path, "pt") as f:
+        header, weights = f.metadata(), {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118
+    save_file(weights, path, {key: text.replace('"width": 4', '"width": 8') for key, text in header.items()})
+
+
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [(truncate, "truncated"), (pickle, "pickle"), (change_architecture, "do not fit the architecture")],
+)
+def test_that_a_bad_checkpoint_is_refused(prior, refuses, damage, text):
+    damage(prior / "weights.safetensors")
+    refuses([*ASSIMILATE, f"prior={prior.name}", CSF], "weights.safetensors", text)
+    refuses(["sample", prior, "--number", 2, "--out", "s.nc"], text)
+    refuses(["demo", "--prior", prior, "--out", "d"], text)
+
+
+def test_that_an_unknown_prior_is_refused(refuses):
+    refuses([*ASSIMILATE, "prior=lorens", CSF], "no prior 'lorens'")
+
+
+def test_that_an_unwritable_folder_is_refused(here, refuses):
+    (here / "file").touch()
+    refuses(["assimilate", "e.yaml", "--out", "file/r"], "cannot write", "Choose a folder you may write to")
+    refuses(["train", "t.yaml", "--out", "file/r"], "cannot write")
+
+
+def test_that_a_folder_of_another_run_is_refused(run, refuses, prior):
+    run("assimilate", "e.yaml", "--out", "r")
+    refuses(
+        ["assimilate", "e.yaml", "--out", "r", "--resume", "cases.one.cycles=7"],
+        "r holds a run of another configuration: `cases.one.cycles` differs", "--overwrite",
+    )  # fmt: skip
+    refuses(["train", "t.yaml", "--out", "r", "--resume"], "r holds a run of another configuration")
+    refuses(["demo", "--prior", prior, "--out", "r"], "r holds a run of another configuration")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has CUDA")
+def test_that_a_device_that_is_not_there_is_refused(refuses):
+    refuses([*ASSIMILATE, "--device", "cuda"], "device 'cuda' is not there", "sees 0 CUDA devices", "--device cpu")
+    refuses(["train", "t.yaml", "--out", "p", "--device", "cuda:1"], "device 'cuda:1' is not there")
+    refuses([*ASSIMILATE, "--device", "gpu"], "unknown device 'gpu'. Use auto, cpu, cuda, cuda:1 or mps.")
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["assimilat", "e.yaml"], "invalid choice: 'assimilat'"),
+        ([*ASSIMILATE, "--ot", "x"], "unrecognised arguments: --ot"),
+        ([*ASSIMILATE, "f.yaml"], "unrecognised arguments: f.yaml"),
+        (["info", "a=b"], "unrecognised arguments: a=b"),
+        (["assimilate", "e.yaml"], "--out"),
+        (["assimilate", "f.yaml", "--out", "r"], "there is no file 'f.yaml'"),
+        (["verify", "nowhere"], "there is no file 'nowhere'"),
+        (["sample", "x", "--number", "0", "--out", "s.nc"], "--number and --size must be at least 1"),
+        (["simulate", "t.yaml", "--out", "r", "system=null", "data={file: a, variable: b}"], "nothing to simulate"),
+    ],
+)
+def test_that_a_bad_command_line_is_refused(refuses, words, text):
+    refuses(words, text)
