@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from scoreda.plotting.style import COLOURS, axis_label, colour, new_axes, plain_log, tidy
+from scoreda.plotting.style import COLOURS, axis_label, colour, legend_above, new_axes, plain_log, tidy
 from scoreda.verification import verify
 
 __all__ = ["loss_curve", "series"]
@@ -48,7 +48,7 @@ def series(
         plain_log(ax)
     ax.set_xlabel(axis_label(scores["time"], "time"))
     ax.set_ylabel("RMSE (solid), spread (dashed)")
-    ax.legend(frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
+    legend_above(ax)
     return tidy(ax)
 
 
@@ -69,7 +69,7 @@ def loss_curve(rows: Sequence[Mapping[str, float]], ax: Axes | None = None) -> A
         plain_log(ax)
     ax.set_xlabel("training step")
     ax.set_ylabel("denoising loss (normalised units)")
-    ax.legend(frameon=False)
+    legend_above(ax)
     return tidy(ax)
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from scoreda.plotting.style import COLOURS, GREY, colour, new_axes, plain_log, tidy
+from scoreda.plotting.style import COLOURS, GREY, colour, legend_above, new_axes, plain_log, tidy
 from scoreda.verification.arrays import energy_spectrum
 
 __all__ = ["marginal", "rank_histogram", "spectrum"]
@@ -59,7 +59,7 @@ def marginal(states: Mapping[str, ArrayLike], ax: Axes | None = None, *, bins: i
     ax.set_ylim(bottom=0)
     ax.set_xlabel(label)
     ax.set_ylabel("probability density")
-    ax.legend(frameon=False)
+    legend_above(ax)
     return tidy(ax)
 
 
@@ -82,5 +82,5 @@ def spectrum(states: Mapping[str, ArrayLike], ax: Axes | None = None, *, units: 
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
     ax.set_xlabel("wavenumber (cycles per domain)")
     ax.set_ylabel(f"energy ({units})²")
-    ax.legend(frameon=False)
+    legend_above(ax)
     return tidy(ax)

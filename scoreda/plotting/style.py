@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-__all__ = ["COLOURS", "GREY", "axis_label", "colour", "new_axes", "plain_log", "tidy"]
+__all__ = ["COLOURS", "GREY", "axis_label", "colour", "legend_above", "new_axes", "plain_log", "tidy"]
 
 # Okabe and Ito (2008), https://jfly.uni-koeln.de/color/, without the yellow that vanishes on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -30,6 +30,11 @@ def tidy(ax: Axes, grid: str = "y") -> Axes:
     if grid:
         ax.grid(axis=grid, color="#e2e2e2", linewidth=0.6)  # type: ignore[arg-type]
     return ax
+
+
+def legend_above(ax: Axes) -> None:
+    """Put the legend above the axes, where it hides no data."""
+    ax.legend(frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
 
 
 def plain_log(ax: Axes) -> None:
