@@ -1,0 +1,93 @@
+r"""Gauss-Newton on the posterior of a trajectory through a window.
+
+$$ (\Lambda + G^\top R^{-1} G)\, \delta = \nabla \log p_\sigma(x_0) + G^\top R^{-1} (y - h(x)) $$
+
+with $G$ the derivative of all observations by the first node, and $\Lambda$ the prior's precision, refreshed once per call:
+it only preconditions, the score is evaluated at every iterate.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from scoreda.assimilation.score.symmetric import Symmetric
+from scoreda.assimilation.score.window import Linearisation, Window
+from scoreda.assimilation.score.window_prior import WindowPrior
+
+__all__ = ["Mode", "find_mode"]
+
+SHARES = 0.5 ** np.arange(7)
+
+
+class Mode(NamedTuple):
+    """A mode of the posterior, with the Laplace approximation around it.
+
+    Attributes:
+        nodes: The trajectory, `(K + 1, Nx)`.
+        window: Misfit and derivatives there.
+        hessian: Of minus the log posterior in the first node, positive definite.
+        model_steps: Model steps spent, a tangent direction counting as one member.
+    """
+
+    nodes: np.ndarray
+    window: Linearisation
+    hessian: Symmetric
+    model_steps: int
+
+    @property
+    def spread(self) -> float:
+        """Posterior standard deviation at the window's start, root mean square over variables."""
+        return float(np.sqrt(np.mean(1 / self.hessian.w)))
+
+    @property
+    def log_evidence(self) -> float:
+        """Laplace's weight of the mode, up to the prior's log density, which modes on the attractor share."""
+        return -self.window.misfit - 0.5 * float(np.log(self.hessian.w).sum())
+
+
+def find_mode(
+    nodes: np.ndarray, window: Window, prior: WindowPrior, sigma: float, iterations: int = 20, tolerance: float = 0.01
+) -> Mode:
+    """Climb from a trajectory to the nearest mode.
+
+    Stops when the step, measured in posterior standard deviations, is below `tolerance` per variable (root mean square).
+    """
+    size, cost = nodes.shape[1], 0
+    precision = prior.precision(nodes[0], sigma)
+    here, hessian = _expand(nodes, window, precision)
+    for _ in range(iterations):
+        score = prior.score(nodes[0], sigma)
+        delta = hessian.apply(1 / hessian.w, score + here.descent)
+        change = window.move(nodes, delta)
+        share = _line_search(nodes, change, score, precision, window, prior.scale)
+        nodes = nodes + share * change
+        here, hessian = _expand(nodes, window, precision)
+        cost += sum(window.steps) * (size + 2 + len(SHARES))
+        if share == 1 and delta @ hessian.apply(hessian.w, delta) < tolerance**2 * size:
+            break
+    return Mode(nodes, here, hessian, cost)
+
+
+def _expand(nodes: np.ndarray, window: Window, precision: np.ndarray) -> tuple[Linearisation, Symmetric]:
+    """Return the linearisation of the window and the decomposed posterior Hessian."""
+    here = window.linearise(nodes)
+    hessian = precision + here.hessian
+    # Growing directions reach 1e12 times the prior's precision; below rounding, eigenvalues are noise.
+    return here, Symmetric.of(hessian, floor=1e-15 * float(np.trace(hessian)))
+
+
+def _line_search(
+    nodes: np.ndarray, change: np.ndarray, score: np.ndarray, precision: np.ndarray, window: Window, scale: float
+) -> float:
+    """Return the largest of 1, 1/2, ... that lowers misfit, prior model and gaps together; the smallest if none does."""
+    trial = nodes + SHARES[:, None, None] * change
+    weight = 0.5 * (0.01 * scale) ** -2  # a gap of a hundredth of the climate's spread counts like an observation error
+
+    def penalty(X: np.ndarray) -> np.ndarray:
+        return window.misfit(X) + weight * (window.gaps(X) ** 2).sum(axis=(-2, -1))
+
+    delta = change[0]
+    prior_gain = SHARES * (score @ delta) - 0.5 * SHARES**2 * (delta @ precision @ delta)
+    with np.errstate(over="ignore", invalid="ignore"):
+        gain = penalty(nodes) - penalty(trial) + prior_gain
+    return float(SHARES[np.argmax(gain > 0)]) if (gain > 0).any() else float(SHARES[-1])

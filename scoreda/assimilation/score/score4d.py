@@ -1,0 +1,175 @@
+r"""Score-4D: a diffusion prior on the state at the start of a sliding window, the likelihood through the model.
+
+    p(x_start | y in the window)  ~  p(x_start)  prod_k N(y_k; h(M_k x_start), R)
+
+No covariance is cycled, inflated or localised: all memory is in the window's observations. Particles climb to the modes of
+the posterior by Gauss-Newton, annealed in two ways: observations are admitted one at a time (each step starts from the
+modes of the last), and the noise level of the learned prior falls with the posterior's spread. Where the window fits worse
+than chance allows, the basin is wrong: particles are drawn from the prior anew and re-acquire on the latest observations.
+
+Source of the problem: strong-constraint 4D-Var with quasi-static approach to the minimum, Pires et al. (1996),
+https://doi.org/10.1034/j.1600-0870.1996.00006.x; of the prior: Karras et al. (2022).
+"""
+
+import numpy as np
+
+from scoreda.assimilation.protocol import Info, State, check_ensemble, forecast_to, innovation_chi2
+from scoreda.assimilation.score.gauss_newton import Mode, find_mode
+from scoreda.assimilation.score.window import Window
+from scoreda.assimilation.score.window_prior import GaussianWindowPrior, LearnedWindowPrior, WindowPrior
+from scoreda.datasets import Climatology
+from scoreda.diffusion import Prior
+from scoreda.models import Model, require
+from scoreda.observations import Observation
+
+__all__ = ["Score4D"]
+
+
+class Score4D:
+    """Sliding-window filter with a learned prior; needs the tangent-linear model, and no ensemble to start from.
+
+    Args:
+        model: Must offer `"tangent"`.
+        prior: A learned `Prior`, or a `Climatology` for the same filter with a Gaussian prior.
+        window: Observation times kept.
+        particles: Start states tried when the truth has to be found.
+        sigma: Smallest noise level of the prior, physical units.
+        reacquire: Latest observation times used when the basin was wrong.
+        tolerance: Of the Gauss-Newton iteration, in posterior standard deviations.
+
+    Exact when: model and operator are linear and the prior Gaussian: mean and covariance are the Kalman filter's as long
+    as the window reaches back to the start.
+    """
+
+    name = "score4d"
+
+    def __init__(
+        self,
+        model: Model,
+        prior: Prior | Climatology,
+        window: int = 30,
+        particles: int = 4,
+        sigma: float = 0.2,
+        reacquire: int = 10,
+        tolerance: float = 0.01,
+    ) -> None:
+        require(model, "tangent", "Score4D")
+        if min(window, particles, reacquire) < 1 or not sigma > 0:
+            raise ValueError(
+                f"window, particles, reacquire and sigma must be positive, got {window}, {particles}, {reacquire}, {sigma}."
+            )
+        self.model, self.window, self.particles = model, window, particles
+        self.sigma, self.reacquire, self.tolerance = sigma, min(reacquire, window), tolerance
+        self.prior: WindowPrior = LearnedWindowPrior(prior) if isinstance(prior, Prior) else GaussianWindowPrior(prior)
+
+    def init(self, ensemble: np.ndarray, time: float = 0.0) -> State:
+        """Start from the clock and the size of `ensemble` `(N, Nx)`; its values only serve the first forecast."""
+        E = check_ensemble(ensemble, self.model.size)
+        return State(time, E, self._memory(np.empty((0, 1, self.model.size)), time, self.prior.scale))
+
+    def step(self, state: State, obs: Observation, rng: np.random.Generator) -> tuple[State, Info]:
+        """Admit `obs`, drop what has left the window, move every particle to its mode, and sample the analysis."""
+        evaluations = self.prior.evaluations
+        E, steps = forecast_to(self.model, state.ensemble, state.time, obs.time)
+        cost = steps * len(E)
+        if obs.is_empty:
+            return state.replace(time=obs.time, ensemble=E), Info(E, {"model_steps": float(cost), "network_evals": 0.0})
+        obs = obs.present()
+        window, trajectories = self._slide(state, obs)
+        modes, spread = self._modes(window, trajectories, float(state.memory["spread"]), rng)
+        cost += sum(mode.model_steps for mode in modes)
+        if len(trajectories) and _fit(modes[0], window) > 5 and len(window.past) >= self.reacquire:
+            window, modes, spread = self._acquire(window, rng)
+            cost += sum(mode.model_steps for mode in modes)
+        analysis = _sample(modes, len(E), rng)
+        memory = self._memory(np.stack([mode.nodes for mode in modes]), window.start, spread)
+        diagnostics = dict(
+            chi2=innovation_chi2(E, obs), model_steps=float(cost), modes=float(len(modes)), fit=_fit(modes[0], window),
+            network_evals=float(self.prior.evaluations - evaluations),
+        )  # fmt: skip
+        return State(obs.time, analysis, memory, window.past), Info(E, diagnostics)
+
+    @staticmethod
+    def _memory(trajectories: np.ndarray, start: float, spread: float) -> dict[str, np.ndarray]:
+        return {"modes": trajectories, "start": np.array(start), "spread": np.array(spread)}
+
+    def _slide(self, state: State, obs: Observation) -> tuple[Window, np.ndarray]:
+        """Return the window that ends with `obs`, and the previous modes from its start on."""
+        trajectories, start, past = state.memory["modes"], float(state.memory["start"]), (*state.past, obs)
+        if len(past) > self.window:
+            trajectories, start, past = trajectories[:, 1:], past[0].time, past[1:]
+        return Window(self.model, start, past), trajectories
+
+    def _modes(
+        self, window: Window, trajectories: np.ndarray, spread: float, rng: np.random.Generator
+    ) -> tuple[list[Mode], float]:
+        """Return the distinct modes reached, best first, and the posterior's spread at the window start.
+
+        `spread` is that of the previous step: the prior is smoothed to half of it, so that its curvature is that of the
+        region where the state may be.
+        """
+        levels = [max(self.sigma, spread / 2)]
+        if not len(trajectories):
+            trajectories = self.prior.starts(self.particles, self.model.size, rng)[:, None]
+            levels = [self.prior.scale, *levels]
+        modes = _distinct([self._climb(window, nodes, levels) for nodes in trajectories])
+        return modes, modes[0].spread
+
+    def _climb(self, window: Window, nodes: np.ndarray, levels: list[float]) -> Mode:
+        """Return the mode reached from the first nodes of a trajectory, through falling noise levels of the prior."""
+        nodes = window.extend(nodes)
+        for sigma in levels:
+            mode = find_mode(nodes, window, self.prior, sigma, tolerance=self.tolerance)
+            nodes = mode.nodes
+        return mode
+
+    def _acquire(self, window: Window, rng: np.random.Generator) -> tuple[Window, list[Mode], float]:
+        """Find the truth anew on the latest observations, admitted one at a time."""
+        past = window.past[-self.reacquire :]
+        start = window.past[-self.reacquire - 1].time if len(window.past) > self.reacquire else window.start
+        trajectories, spread = np.empty((0, 1, self.model.size)), self.prior.scale
+        for k in range(1, len(past) + 1):
+            short = Window(self.model, start, past[:k])
+            modes, spread = self._modes(short, trajectories, spread, rng)
+            trajectories = np.stack([mode.nodes for mode in modes])
+        return short, modes, spread
+
+
+def _fit(mode: Mode, window: Window) -> float:
+    """Return by how many standard deviations the misfit exceeds that of the truth, a chi-square of all observations."""
+    return (2 * mode.window.misfit - window.size) / np.sqrt(2 * window.size)
+
+
+def _distinct(modes: list[Mode], within: float = 15.0) -> list[Mode]:
+    """Return the modes by evidence, best first, without copies and without those `exp(-within)` as likely as the best."""
+    modes = sorted(modes, key=lambda mode: -mode.log_evidence)
+    kept: list[Mode] = []
+    for mode in modes:
+        likely = mode.log_evidence > modes[0].log_evidence - within
+        if likely and all(_distance(mode, other) > 1 for other in kept):
+            kept.append(mode)
+    return kept or modes[:1]
+
+
+def _distance(a: Mode, b: Mode) -> float:
+    """Return the root-mean-square distance in posterior standard deviations."""
+    d = a.nodes[0] - b.nodes[0]
+    return float(np.sqrt(d @ b.hessian.apply(b.hessian.w, d) / len(d)))
+
+
+def _sample(modes: list[Mode], members: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw the analysis ensemble at the window's end from the mixture of Laplace approximations.
+
+    Deviations are carried by the tangent-linear model and centred, so with one mode the ensemble mean is the trajectory of
+    the mode.
+    """
+    weights = np.exp([mode.log_evidence - modes[0].log_evidence for mode in modes])
+    share = np.searchsorted(np.cumsum(weights / weights.sum()), (np.arange(members) + 0.5) / members)
+    choice = np.minimum(share, len(modes) - 1)
+    xi = rng.normal(size=(members, modes[0].nodes.shape[1]))
+    xi = (xi - xi.mean(axis=0)) * np.sqrt(members / (members - 1))
+    E = np.empty_like(xi)
+    for k, mode in enumerate(modes):
+        rows = choice == k
+        E[rows] = mode.nodes[-1] + mode.hessian.apply(mode.hessian.w**-0.5, xi[rows]) @ mode.window.tangent
+    return E

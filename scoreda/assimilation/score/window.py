@@ -1,0 +1,100 @@
+r"""A window of past observations, and trajectories through it.
+
+A trajectory is held as its nodes $x_0 \dots x_K$, one at the window's start and one at every observation time. While the
+search is under way the nodes need not be joined by the model: the gaps $M_k(x_k) - x_{k+1}$ close as it converges. A start
+state alone would be a poor unknown: over a long window the posterior is a sheet that is thin as $e^{-\lambda T}$ and
+curved, and every straight step leaves it.
+
+Source: multiple shooting, Bock and Plitt (1984), https://doi.org/10.1016/S1474-6670(17)61205-9
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from scoreda.models import Model
+from scoreda.observations import Observation
+
+__all__ = ["Linearisation", "Window"]
+
+
+class Linearisation(NamedTuple):
+    """The misfit about a trajectory as a quadratic in the change of its first node.
+
+    Attributes:
+        misfit: J = 1/2 sum_k |y_k - h_k(x_k)|^2 / R.
+        descent: Minus the gradient, `(Nx,)`, gaps closed to first order.
+        hessian: Gauss-Newton Hessian, `(Nx, Nx)`.
+        tangent: Derivative of the last node by the first; rows are directions at the start, `(Nx, Nx)`.
+    """
+
+    misfit: float
+    descent: np.ndarray
+    hessian: np.ndarray
+    tangent: np.ndarray
+
+
+class Window:
+    """Observations `past`, oldest first, after a start at time `start`.
+
+    Args:
+        model: Must offer `"tangent"`.
+        start: Time of the first node; before the first observation.
+        past: Observations without missing values, none empty.
+    """
+
+    def __init__(self, model: Model, start: float, past: Sequence[Observation]) -> None:
+        self.model, self.start, self.past = model, start, tuple(past)
+        times = np.array([start, *(obs.time for obs in past)])
+        self.steps = np.rint(np.diff(times) / model.dt).astype(int).tolist()
+
+    @property
+    def size(self) -> int:
+        """Number of observed values."""
+        return sum(obs.operator.size for obs in self.past)
+
+    def extend(self, nodes: np.ndarray) -> np.ndarray:
+        """Return the nodes `(k, Nx)`, k >= 1, continued by the model to `(K + 1, Nx)`."""
+        nodes = list(nodes)
+        for steps in self.steps[len(nodes) - 1 :]:
+            nodes.append(self.model.step(nodes[-1][None], steps)[0])
+        return np.stack(nodes)
+
+    def misfit(self, nodes: np.ndarray) -> np.ndarray:
+        """Return J of trajectories `(..., K + 1, Nx)`."""
+        d = [(obs.values - obs.operator(nodes[..., k, :])) / obs.error.std for k, obs in enumerate(self.past, start=1)]
+        return 0.5 * sum((dk**2).sum(axis=-1) for dk in d)
+
+    def gaps(self, nodes: np.ndarray) -> np.ndarray:
+        """Return `M_k(x_k) - x_{k+1}` of trajectories `(..., K + 1, Nx)`, shape `(..., K, Nx)`."""
+        before, reached = nodes[..., :-1, :], np.empty_like(nodes[..., 1:, :])
+        for steps in set(self.steps):
+            same = np.flatnonzero(np.array(self.steps) == steps)
+            rows = before[..., same, :]
+            reached[..., same, :] = self.model.step(rows.reshape(-1, rows.shape[-1]), steps).reshape(rows.shape)
+        return reached - nodes[..., 1:, :]
+
+    def linearise(self, nodes: np.ndarray) -> Linearisation:
+        """Return J and its derivatives about the nodes `(K + 1, Nx)`."""
+        size = nodes.shape[1]
+        # The last row carries what the gaps add to every later node.
+        rows = np.concatenate([np.eye(size), np.zeros((1, size))])
+        J, descent, hessian = 0.0, np.zeros(size), np.zeros((size, size))
+        for k, obs in enumerate(self.past):
+            reached, rows = self.model.tangent(nodes[k], rows, self.steps[k])  # type: ignore[attr-defined]
+            rows[-1] += reached - nodes[k + 1]
+            x = nodes[k + 1]
+            d = (obs.values - obs.operator(x)) / obs.error.std
+            G = obs.operator.tangent(x, rows) / obs.error.std
+            J, hessian = J + 0.5 * float(d @ d), hessian + G[:-1] @ G[:-1].T
+            descent = descent + G[:-1] @ (d - G[-1])
+        return Linearisation(J, descent, hessian, rows[:-1])
+
+    def move(self, nodes: np.ndarray, delta: np.ndarray) -> np.ndarray:
+        """Return the change of every node, `(K + 1, Nx)`, when the first changes by `delta` and the gaps close."""
+        change = [delta]
+        for x, following, steps in zip(nodes[:-1], nodes[1:], self.steps, strict=True):
+            reached, row = self.model.tangent(x, change[-1][None], steps)  # type: ignore[attr-defined]
+            change.append(row[0] + reached - following)
+        return np.stack(change)

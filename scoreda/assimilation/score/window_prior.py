@@ -1,0 +1,89 @@
+r"""The prior of a window's start state, as Gauss-Newton sees it: a gradient and a precision at a noise level.
+
+At noise `sigma` the learned prior is smoothed to $p_\sigma = p * N(0, \sigma^2)$. Its score is
+$(\hat x - x) / \sigma^2$ and its precision $(I - \partial \hat x / \partial x) / \sigma^2$ (Tweedie). Lowering `sigma` anneals
+from the nearly Gaussian climate to the attractor.
+"""
+
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from scoreda.assimilation.score.symmetric import Symmetric
+from scoreda.datasets import Climatology
+from scoreda.diffusion import Prior
+
+__all__ = ["GaussianWindowPrior", "LearnedWindowPrior", "WindowPrior"]
+
+
+class WindowPrior(Protocol):
+    """What Score-4D asks of a prior. `evaluations` counts network evaluations so far."""
+
+    scale: float
+    evaluations: int
+
+    def starts(self, number: int, size: int, rng: np.random.Generator) -> np.ndarray:
+        """Return states `(number, size)` from which to search: the mean, then draws from the prior."""
+        ...
+
+    def score(self, x: np.ndarray, sigma: float) -> np.ndarray:
+        """Return the gradient of log p_sigma at `x` `(Nx,)`."""
+        ...
+
+    def precision(self, x: np.ndarray, sigma: float) -> np.ndarray:
+        """Return the positive part of minus the Hessian of log p_sigma at `x`, `(Nx, Nx)`."""
+        ...
+
+
+class LearnedWindowPrior:
+    """The prior of a denoising network."""
+
+    def __init__(self, prior: Prior) -> None:
+        self.prior, self.scale, self.evaluations = prior, prior.normaliser.std, 0
+
+    def starts(self, number: int, size: int, rng: np.random.Generator) -> np.ndarray:
+        """Return the mean and draws from the diffusion model, whose seed comes from `rng`."""
+        self.evaluations += (number - 1) * 63
+        draws = self.prior.sample(number - 1, size, seed=int(rng.integers(2**63)), steps=32)
+        return np.concatenate([np.full((1, size), self.prior.normaliser.mean), draws])
+
+    def score(self, x: np.ndarray, sigma: float) -> np.ndarray:
+        """Return (x_hat - x) / sigma^2."""
+        self.evaluations += 1
+        return (self.prior.denoise(x[None], sigma)[0] - x) / sigma**2
+
+    def precision(self, x: np.ndarray, sigma: float) -> np.ndarray:
+        """Return (I - d x_hat / d x) / sigma^2, symmetrised; eigenvalues below a tenth of the
+        climate's precision (where p is not concave) are raised to it."""
+        size = len(x)
+        self.evaluations += size
+        rows = self.prior.tensor(np.broadcast_to(x, (size, size))).requires_grad_(True)
+        s = torch.full((size, 1, 1), sigma / self.prior.normaliser.std, device=self.prior.device)
+        x_hat = self.prior.denoiser.denoise(rows, s)
+        # Row i of the batch differentiates output i: one backward pass gives the whole Jacobian.
+        (jacobian,) = torch.autograd.grad(x_hat[:, 0], rows, torch.eye(size, device=self.prior.device))
+        J = jacobian[:, 0].double().cpu().numpy()
+        return Symmetric.of((np.eye(size) - J) / sigma**2, floor=0.1 / self.scale**2).matrix
+
+
+class GaussianWindowPrior:
+    """A climatological Gaussian, for controlled comparisons with the learned prior; not annealed."""
+
+    def __init__(self, climatology: Climatology) -> None:
+        self.mean, self.cov = climatology.mean, climatology.cov
+        self.inverse = np.linalg.inv(self.cov)
+        self.scale, self.evaluations = float(np.sqrt(np.trace(self.cov) / len(self.mean))), 0
+
+    def starts(self, number: int, size: int, rng: np.random.Generator) -> np.ndarray:
+        """Return the mean and draws from the Gaussian."""
+        draws = rng.multivariate_normal(self.mean, self.cov, size=number - 1, method="cholesky")
+        return np.concatenate([self.mean[None], draws])
+
+    def score(self, x: np.ndarray, sigma: float) -> np.ndarray:
+        """Return -C^-1 (x - m)."""
+        return -self.inverse @ (x - self.mean)
+
+    def precision(self, x: np.ndarray, sigma: float) -> np.ndarray:
+        """Return C^-1."""
+        return self.inverse

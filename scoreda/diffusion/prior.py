@@ -1,0 +1,145 @@
+"""A learned prior: a denoiser, its normaliser and where it came from, in one file of safetensors."""
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scoreda.datasets.normaliser import Normaliser
+from scoreda.diffusion.denoisers import KarrasDenoiser
+from scoreda.diffusion.networks import NETWORKS
+from scoreda.diffusion.samplers import HeunSampler, noise
+from scoreda.diffusion.schedules import schedule_from_spec
+from scoreda.errors import ScoredaError, suggest
+
+__all__ = ["Prior", "load_prior", "save_prior", "shipped_priors"]
+
+FORMAT = "scoreda-prior-1"
+WEIGHTS = "weights.safetensors"
+
+
+class Prior:
+    """What is known of a system before any observation: a denoiser of its normalised states.
+
+    Attributes:
+        denoiser: Of normalised states `(B, 1, L)`; any domain length L.
+        normaliser: Between physical and normalised units.
+        card: Settings and provenance: system, training, final loss.
+    """
+
+    def __init__(self, denoiser: KarrasDenoiser, normaliser: Normaliser, card: Mapping[str, Any] | None = None) -> None:
+        self.denoiser, self.normaliser, self.card = denoiser.eval().requires_grad_(False), normaliser, dict(card or {})
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.denoiser.parameters()).device
+
+    def to(self, device: torch.device | str) -> "Prior":
+        """Move the weights; returns self."""
+        self.denoiser.to(device)
+        return self
+
+    def tensor(self, E: np.ndarray) -> Tensor:
+        """Return physical states `(N, Nx)` as normalised `(N, 1, Nx)` on the prior's device."""
+        return torch.as_tensor(self.normaliser.apply(E), dtype=torch.float32, device=self.device)[:, None]
+
+    def array(self, x: Tensor) -> np.ndarray:
+        """Return normalised `(N, 1, Nx)` as physical float64 states `(N, Nx)`."""
+        return self.normaliser.invert(x[:, 0].double().cpu().numpy())
+
+    @torch.no_grad()
+    def denoise(self, E: np.ndarray, sigma: float | np.ndarray) -> np.ndarray:
+        """Return E[x | x + sigma eps = E] for states `(N, Nx)`; `sigma`, a scalar or `(N,)`, in physical units."""
+        s = torch.as_tensor(np.broadcast_to(sigma, len(E)) / self.normaliser.std, dtype=torch.float32, device=self.device)
+        return self.array(self.denoiser.denoise(self.tensor(E), s[:, None, None]))
+
+    def sample(self, number: int, size: int, seed: int, steps: int = 32, batch: int = 1000) -> np.ndarray:
+        """Draw `number` states of `size` variables, physical units; each batch has its own stream of `seed`."""
+        generator = torch.Generator(self.device).manual_seed(seed)
+        sampler = HeunSampler(self.denoiser, steps)
+        sizes = [min(batch, number - start) for start in range(0, number, batch)]
+        return np.concatenate(
+            [self.array(sampler(noise((n, 1, size), self.denoiser, generator))) for n in sizes] or [np.empty((0, size))]
+        )
+
+
+def save_prior(folder: Path | str, prior: Prior) -> Path:
+    """Write `weights.safetensors` (weights, configuration and card in its header) into `folder`, atomically."""
+    from safetensors.torch import save_file
+
+    path = Path(folder) / WEIGHTS
+    config = dict(
+        network=prior.denoiser.network.spec(),  # type: ignore[operator]
+        schedule=prior.denoiser.schedule.spec(),
+        sigma_data=prior.denoiser.sigma_data,
+        normaliser=prior.normaliser.to_dict(),
+    )
+    header = {"format": FORMAT, "config": json.dumps(config), "card": json.dumps(prior.card)}
+    partial = path.with_suffix(".partial")
+    save_file({k: v.contiguous().cpu() for k, v in prior.denoiser.state_dict().items()}, partial, metadata=header)
+    partial.replace(path)
+    return path
+
+
+def load_prior(name_or_path: str | Path, device: torch.device | str = "cpu") -> Prior:
+    """Load a shipped prior by name (`"lorenz96"`), or a folder or file written by `save_prior`.
+
+    Raises:
+        ScoredaError: if there is no such prior, or the file is truncated, a pickle, or of another architecture.
+    """
+    path = _weights_path(name_or_path)
+    header, weights = _read(path)
+    try:
+        config = json.loads(header["config"])
+        network_settings = dict(config["network"])
+        network = NETWORKS[network_settings.pop("name")](**network_settings)
+        denoiser = KarrasDenoiser(network, schedule_from_spec(config["schedule"]), config["sigma_data"])
+        denoiser.load_state_dict(weights)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ScoredaError(f"{path}: the weights do not fit the architecture in the header ({error}). Train again.") from error
+    return Prior(denoiser, Normaliser(**config["normaliser"]), json.loads(header["card"])).to(device)
+
+
+def shipped_priors() -> list[str]:
+    """Return the names of the priors inside the package."""
+    root = resources.files("scoreda") / "priors"
+    return sorted(p.name for p in root.iterdir() if (p / WEIGHTS).is_file()) if root.is_dir() else []
+
+
+def _weights_path(name_or_path: str | Path) -> Path:
+    path = Path(name_or_path)
+    if path.is_dir():
+        path = path / WEIGHTS
+    if path.is_file():
+        return path
+    shipped = Path(str(resources.files("scoreda") / "priors" / str(name_or_path) / WEIGHTS))
+    if shipped.is_file():
+        return shipped
+    raise ScoredaError(
+        f"no prior '{name_or_path}': neither a folder with {WEIGHTS}, nor a file, nor shipped; "
+        f"{suggest(str(name_or_path), shipped_priors())}"
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return header and tensors of a safetensors file; a pickle is recognised and refused, never loaded."""
+    from safetensors import SafetensorError, safe_open
+
+    with open(path, "rb") as f:
+        start = f.read(2)
+    if start in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
+        raise ScoredaError(f"{path}: this is a pickle (torch.save), which scoreda never loads. Use save_prior.")
+    try:
+        with safe_open(path, framework="pt") as f:
+            header, weights = f.metadata() or {}, {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ScoredaError(f"{path}: truncated or not safetensors ({error}). Copy or train it again.") from error
+    if header.get("format") != FORMAT:
+        raise ScoredaError(f"{path}: not a scoreda prior (format '{header.get('format')}', expected '{FORMAT}').")
+    return header, weights
