@@ -48,7 +48,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     free = [*configs, *rest]
     args.overrides = [word for word in free if "=" in word and not word.startswith("-") and not Path(word).is_file()]
     args.config = [word for word in configs if word not in args.overrides]
-    unknown = [word for word in rest if word not in args.overrides or not configs]
+    unknown = [word for word in rest if word not in args.overrides or not args.takes_overrides]
     if unknown:
         parser.error(f"unrecognised arguments: {' '.join(unknown)}; see `scoreda {args.name} --help`")
     return args
@@ -66,7 +66,6 @@ def _parser() -> argparse.ArgumentParser:
     _add_out(demo, default="runs/demo")
     demo.add_argument("--prior", metavar="PATH", help="another prior: a folder that `scoreda train` made")
     _add_device(demo)
-    demo.set_defaults(config=[])
 
     simulate = _add(commands, "simulate", _simulate, "truth and observations, or a training archive", overrides=True)
     _add_config(simulate)
@@ -128,7 +127,7 @@ def _add(
 ) -> argparse.ArgumentParser:
     note = "Settings of the configuration can be overridden: key.sub=value." if overrides else None
     parser = commands.add_parser(name, help=text, description=text.capitalize() + ".", epilog=note)
-    parser.set_defaults(command=command)
+    parser.set_defaults(command=command, takes_overrides=overrides)
     parser.add_argument("--quiet", action="store_true", help="no progress, only results and errors")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     if overrides:

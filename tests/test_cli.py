@@ -150,6 +150,13 @@ def test_that_a_dry_run_shows_what_it_will_take_and_writes_nothing(here, run):
     assert contents(here) == before
 
 
+def test_that_the_demo_takes_a_prior_and_overrides(prior, run):
+    code, out, _ = run("demo", "--prior", prior, "--dry-run", "cases.bao2024.cycles=77")
+    assert code == 0
+    assert f"prior: {prior}" in out
+    assert "cycles: 77" in out
+
+
 def test_that_a_dry_run_reads_back_as_the_configuration(here, run):
     (here / "again.yaml").write_text(run("assimilate", "e.yaml", "--out", "r", "--dry-run")[1], encoding="utf-8")
     assert run("bench", "again.yaml", "--list")[1] == "tiny one letkf seed1\n"

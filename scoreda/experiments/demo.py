@@ -6,7 +6,6 @@ from typing import Any
 
 from scoreda.experiments.config import Experiment, load_config, resolved
 from scoreda.experiments.folder import RunFolder
-from scoreda.experiments.prior_samples import write_prior_samples
 from scoreda.experiments.report import write_report
 from scoreda.experiments.run import pinned, run_experiment
 from scoreda.experiments.shipped import shipped_configs
@@ -26,11 +25,9 @@ def run_demo(config: Experiment, out: Path | str = "runs/demo", device: str = "c
     Raises:
         ScoredaError: if `out` holds a run that is no demo, or the prior cannot be loaded.
     """
-    config, prior = pinned(config, device)
+    config, _ = pinned(config, device)
     earlier = RunFolder(Path(out)).earlier() or {}
     stale = earlier.get("name") == config.name and earlier != resolved(config)
     rows = run_experiment(config, out, device, overwrite=stale)
-    if prior is not None:
-        write_prior_samples(out, prior, next(iter(config.cases.values())).model.build(), seed=config.twin_seed)
     write_report(out)
     return rows

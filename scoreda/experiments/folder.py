@@ -14,7 +14,7 @@ __all__ = ["RunFolder", "write_text"]
 
 # Everything a run may put into its folder besides the folders of its cases.
 FILES = (
-    "config.yaml", "scores.csv", "timings.csv", "report.html", "prior_samples.nc", "prior_samples.nc",
+    "config.yaml", "scores.csv", "timings.csv", "report.html", "prior_samples.nc",
     "archive.nc", "last.pt", "metrics.jsonl", "loss.png", "weights.safetensors", "card.md",
 )  # fmt: skip
 
