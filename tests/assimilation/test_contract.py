@@ -11,6 +11,7 @@ from scoreda.assimilation.baselines import (
     OptimalInterpolation,
     StochasticEnKF,
 )
+from scoreda.assimilation.score import CoupledScoreFilter, Score4D
 from scoreda.datasets import climatology
 from scoreda.models import Lorenz96
 from scoreda.observations import EveryNth, GaussianError, Observation
@@ -26,6 +27,8 @@ METHODS = {
     "ETKF": lambda: ETKF(MODEL, inflation=1.02),
     "LETKF": lambda: LETKF(MODEL, radius=8.0, inflation=1.02),
     "LETKF rotated": lambda: LETKF(MODEL, radius=8.0, rotate=True),
+    "coupled score filter": lambda: CoupledScoreFilter(MODEL, radius=8.0, inflation=1.02),
+    "Score-4D": lambda: Score4D(MODEL, CLIMATE, window=4),
 }
 MISSING = np.array([0, 3, 19])
 

@@ -79,15 +79,15 @@ def _expand(nodes: np.ndarray, window: Window, precision: np.ndarray) -> tuple[L
 def _line_search(
     nodes: np.ndarray, change: np.ndarray, score: np.ndarray, precision: np.ndarray, window: Window, scale: float
 ) -> float:
-    """Return the largest of 1, 1/2, ... that lowers misfit, prior model and gaps together; the smallest if none does."""
-    trial = nodes + SHARES[:, None, None] * change
-    weight = 0.5 * (0.01 * scale) ** -2  # a gap of a hundredth of the climate's spread counts like an observation error
+    """Return the largest of 1, 1/2, ... that makes progress; the smallest if none does.
 
-    def penalty(X: np.ndarray) -> np.ndarray:
-        return window.misfit(X) + weight * (window.gaps(X) ** 2).sum(axis=(-2, -1))
-
-    delta = change[0]
-    prior_gain = SHARES * (score @ delta) - 0.5 * SHARES**2 * (delta @ precision @ delta)
+    Progress is a lower misfit and prior model with gaps that stay small beside the climate's spread, or gaps at most half as
+    large. A weighted sum of the two would not do: its minimum has gaps.
+    """
+    trial, delta = nodes + SHARES[:, None, None] * change, change[0]
     with np.errstate(over="ignore", invalid="ignore"):
-        gain = penalty(nodes) - penalty(trial) + prior_gain
-    return float(SHARES[np.argmax(gain > 0)]) if (gain > 0).any() else float(SHARES[-1])
+        torn, torn_now = (np.sqrt((window.gaps(X) ** 2).mean(axis=(-2, -1))) for X in (trial, nodes))
+        gain = window.misfit(nodes) - window.misfit(trial)
+        gain += SHARES * (score @ delta) - 0.5 * SHARES**2 * (delta @ precision @ delta)
+    progress = ((gain > 0) & (torn < 0.1 * scale)) | (torn < 0.5 * torn_now)
+    return float(SHARES[np.argmax(progress)]) if progress.any() else float(SHARES[-1])
