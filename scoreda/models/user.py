@@ -42,7 +42,10 @@ class UserModel:
         if size < 1 or not dt > 0:
             raise ValueError(f"`size` and `dt` must be positive, got {size} and {dt}.")
         self.name, self.size, self.dt = name, int(size), float(dt)
-        self._function, self._tangent, self._adjoint, self._torch = function, tangent, adjoint, torch_function
+        self._function: Callable[..., Any] = function
+        self._tangent: Any = tangent
+        self._adjoint: Any = adjoint
+        self._torch: Any = torch_function
         self._random_states = random_states
         given = {"tangent": tangent, "adjoint": adjoint, "torch": torch_function}
         self.offers = frozenset(capability for capability, f in given.items() if f is not None)
@@ -54,7 +57,7 @@ class UserModel:
             shape = E.shape
             E = np.asarray(self._function(E), dtype=np.float64)
             if E.shape != shape:
-                raise ValueError(f"the model '{self.name}' returned shape {E.shape} for {shape}; it must keep the shape.")
+                raise ValueError(f"the model '{self.name}' returned shape {E.shape} for {shape}. Keep the shape.")
         return E
 
     def tangent(self, x: np.ndarray, dX: np.ndarray, steps: int = 1) -> tuple[np.ndarray, np.ndarray]:

@@ -23,7 +23,7 @@ class GaussianError:
         if R.shape not in ((), (size,)):
             raise ValueError(f"`variance` must be a scalar or have shape ({size},), got {R.shape}.")
         if not (np.isfinite(R).all() and (R > 0).all()):
-            raise ValueError(f"the error variance must be positive and finite, got {variance}. Pass a variance, obs_std**2.")
+            raise ValueError(f"the error variance must be positive and finite, got {variance}. Pass obs_std**2.")
         self.variance = np.broadcast_to(R, (size,)).copy()
         self.size = size
 

@@ -63,7 +63,9 @@ class Sites:
         index = np.asarray(sites, dtype=np.int64).ravel()
         outside = index[(index < 0) | (index >= state_size)]
         if len(outside):
-            raise ValueError(f"site {outside[0]} is out of range: the state has {state_size} variables, 0 to {state_size - 1}.")
+            raise ValueError(
+                f"site {outside[0]} is out of range: the state has {state_size} variables, 0 to {state_size - 1}."
+            )
         if not len(index):
             raise ValueError("no site is observed. List at least one.")
         self.state_size, self.size, self.sites = int(state_size), len(index), index
@@ -153,7 +155,8 @@ class UserOperator:
     """Any callable on states `(..., Nx)` that returns `(..., size)`.
 
     Args:
-        function: For NumPy arrays; if it works on torch tensors too, the derivative comes from autograd when none is given.
+        function: For NumPy arrays; if it works on torch tensors too, the derivative comes from autograd when none is
+            given.
         state_size: Nx.
         size: Ny.
         tangent: Optional `(x, dX) -> (M, Ny)`.

@@ -1,7 +1,7 @@
 """The score filters against the Kalman filter, and their parts against finite differences.
 
-A network that has not been trained predicts zero, which makes its denoiser the exact one of white noise: the learned prior
-of these tests is a Gaussian that is known.
+A network that has not been trained predicts zero, which makes its denoiser the exact one of white noise: the learned
+prior of these tests is a Gaussian that is known.
 """
 
 import numpy as np
@@ -124,8 +124,9 @@ def test_that_score4d_is_the_kalman_filter_on_a_linear_problem(learned):
     M, model = linear_model()
     sigma = 0.5
     # At noise sigma the learned prior is smoothed by it, which the exact answer must share.
-    m, P = (np.ones(NX), (4.0 + sigma**2) * np.eye(NX)) if learned else (gaussian_climate().mean, gaussian_climate().cov)
-    method = Score4D(model, white_prior() if learned else gaussian_climate(), sigma=sigma, particles=2, tolerance=1e-9)
+    climate = gaussian_climate()
+    m, P = (np.ones(NX), (4.0 + sigma**2) * np.eye(NX)) if learned else (climate.mean, climate.cov)
+    method = Score4D(model, white_prior() if learned else climate, sigma=sigma, particles=2, tolerance=1e-9)
     state, rng = method.init(np.zeros((4000, NX))), np.random.default_rng(0)
     for k in range(1, 6):
         H, obs = linear_observation(time=float(k), seed=k)

@@ -5,10 +5,10 @@ climatological prior, in scores
 
 $$ \nabla \log p_s(z) = -(P + s^2)^{-1}(z - m) + \lambda\, [\hat x_\theta(z, s) - \hat x_{clim}(z, s)] / s^2, $$
 
-with $\hat x_\theta$ the learned denoiser and $\hat x_{clim}$ that of a Gaussian with the climatology's mean and covariance.
-A member is carried up the prior's flow to noise and down the flow of the posterior, so that no noise is drawn and nothing
-moves where nothing was observed. The Gaussian part is integrated in closed form: $z = m + (P + s^2)^{1/2} u$ makes `u`
-constant, and what remains is one quadrature over the learned residual.
+with $\hat x_\theta$ the learned denoiser and $\hat x_{clim}$ that of a Gaussian with the climatology's mean and
+covariance. A member is carried up the prior's flow to noise and down the flow of the posterior, so that no noise is
+drawn and nothing moves where nothing was observed. The Gaussian part is integrated in closed form: $z = m + (P +
+s^2)^{1/2} u$ makes `u` constant, and what remains is one quadrature over the learned residual.
 """
 
 from typing import NamedTuple
@@ -74,13 +74,14 @@ class CoupledScoreFilter:
         radius: Gaspari-Cohn half-width of the covariance localisation, grid points; None for no localisation.
         inflation: Factor on the forecast anomalies.
         prior, climatology: The learned prior and the climatology whose Gaussian it contains; None leaves them out.
-        learned: Weight of the learned part at climatological spread. The weight of a cycle is `learned * min(1, spread of
-            the forecast / climatological spread) ** 2`: a forecast that is sharp compared with the climate has already
-            been on the attractor, and its shape is not counted twice.
+        learned: Weight of the learned part at climatological spread. The weight of a cycle is `learned * min(1, spread
+            of the forecast / climatological spread) ** 2`: a forecast that is sharp compared with the climate has
+            already been on the attractor, and its shape is not counted twice.
         steps: Midpoint steps of each leg, two network evaluations a member each.
         periodic: Whether the grid is a ring.
 
-    Exact when: model and operator are linear, all Gaussian, `learned = 0`, no localisation: the square-root Kalman filter.
+    Exact when: model and operator are linear, all Gaussian, `learned = 0`, no localisation: the square-root Kalman
+    filter.
     Cost: two dense eigendecompositions of `Nx x Nx` a cycle; network evaluations only while the weight exceeds 0.01.
     """
 
@@ -149,10 +150,10 @@ class CoupledScoreFilter:
             return one, one, one
         if obs.operator.locations is None:
             raise ValueError(
-                f"the operator '{obs.operator.name}' has no locations to localise by. Pass locations= to it, or radius=None."
+                f"the operator '{obs.operator.name}' has no locations. Pass locations= to it, or radius=None."
             )
-        grid = np.arange(self.model.size, dtype=np.float64)
-        return self._taper(grid, grid), self._taper(grid, obs.operator.locations), self._taper(*[obs.operator.locations] * 2)
+        grid, sites = np.arange(self.model.size, dtype=np.float64), obs.operator.locations
+        return self._taper(grid, grid), self._taper(grid, sites), self._taper(sites, sites)
 
     def _taper(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         distance = np.abs(a[:, None] - b)

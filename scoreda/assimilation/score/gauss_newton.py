@@ -2,8 +2,8 @@ r"""Gauss-Newton on the posterior of a trajectory through a window.
 
 $$ (\Lambda + G^\top R^{-1} G)\, \delta = \nabla \log p_\sigma(x_0) + G^\top R^{-1} (y - h(x)) $$
 
-with $G$ the derivative of all observations by the first node, and $\Lambda$ the prior's precision, refreshed once per call:
-it only preconditions, the score is evaluated at every iterate.
+with $G$ the derivative of all observations by the first node, and $\Lambda$ the prior's precision, refreshed once per
+call: it only preconditions, the score is evaluated at every iterate.
 """
 
 from typing import NamedTuple
@@ -50,7 +50,8 @@ def find_mode(
 ) -> Mode:
     """Climb from a trajectory to the nearest mode.
 
-    Stops when the step, measured in posterior standard deviations, is below `tolerance` per variable (root mean square).
+    Stops when the step, measured in posterior standard deviations, is below `tolerance` per variable (root mean
+    square).
     """
     size, cost = nodes.shape[1], 0
     precision = prior.precision(nodes[0], sigma)
@@ -81,8 +82,8 @@ def _line_search(
 ) -> float:
     """Return the largest of 1, 1/2, ... that makes progress; the smallest if none does.
 
-    Progress is a lower misfit and prior model with gaps that stay small beside the climate's spread, or gaps at most half as
-    large. A weighted sum of the two would not do: its minimum has gaps.
+    Progress is a lower misfit and prior model with gaps that stay small beside the climate's spread, or gaps at most
+    half as large. A weighted sum of the two would not do: its minimum has gaps.
     """
     trial, delta = nodes + SHARES[:, None, None] * change, change[0]
     with np.errstate(over="ignore", invalid="ignore"):

@@ -2,10 +2,11 @@ r"""Score-4D: a diffusion prior on the state at the start of a sliding window, t
 
     p(x_start | y in the window)  ~  p(x_start)  prod_k N(y_k; h(M_k x_start), R)
 
-No covariance is cycled, inflated or localised: all memory is in the window's observations. Particles climb to the modes of
-the posterior by Gauss-Newton, annealed in two ways: observations are admitted one at a time (each step starts from the
-modes of the last), and the noise level of the learned prior falls with the posterior's spread. Where the window fits worse
-than chance allows, the basin is wrong: particles are drawn from the prior anew and re-acquire on the latest observations.
+No covariance is cycled, inflated or localised: all memory is in the window's observations. Particles climb to the
+modes of the posterior by Gauss-Newton, annealed in two ways: observations are admitted one at a time (each step starts
+from the modes of the last), and the noise level of the learned prior falls with the posterior's spread. Where the
+window fits worse than chance allows, the basin is wrong: particles are drawn from the prior anew and re-acquire on the
+latest observations.
 
 Source of the problem: strong-constraint 4D-Var with quasi-static approach to the minimum, Pires et al. (1996),
 https://doi.org/10.1034/j.1600-0870.1996.00006.x; of the prior: Karras et al. (2022).
@@ -37,8 +38,8 @@ class Score4D:
         reacquire: Latest observation times used when the basin was wrong.
         tolerance: Of the Gauss-Newton iteration, in posterior standard deviations.
 
-    Exact when: model and operator are linear and the prior Gaussian: mean and covariance are the Kalman filter's as long
-    as the window reaches back to the start.
+    Exact when: model and operator are linear and the prior Gaussian: mean and covariance are the Kalman filter's as
+    long as the window reaches back to the start.
     """
 
     name = "score4d"
@@ -54,10 +55,10 @@ class Score4D:
         tolerance: float = 0.01,
     ) -> None:
         require(model, "tangent", "Score4D")
-        if min(window, particles, reacquire) < 1 or not sigma > 0:
-            raise ValueError(
-                f"window, particles, reacquire and sigma must be positive, got {window}, {particles}, {reacquire}, {sigma}."
-            )
+        counts = dict(window=window, particles=particles, reacquire=reacquire)
+        for name, value in {**counts, "sigma": sigma, "tolerance": tolerance}.items():
+            if not value > 0:
+                raise ValueError(f"`{name}` must be positive, got {value}.")
         self.model, self.window, self.particles = model, window, particles
         self.sigma, self.reacquire, self.tolerance = sigma, min(reacquire, window), tolerance
         self.prior: WindowPrior = LearnedWindowPrior(prior) if isinstance(prior, Prior) else GaussianWindowPrior(prior)
@@ -141,7 +142,7 @@ def _fit(mode: Mode, window: Window) -> float:
 
 
 def _distinct(modes: list[Mode], within: float = 15.0) -> list[Mode]:
-    """Return the modes by evidence, best first, without copies and without those `exp(-within)` as likely as the best."""
+    """Return the modes by evidence, best first, without copies and those `exp(-within)` as likely as the best."""
     modes = sorted(modes, key=lambda mode: -mode.log_evidence)
     kept: list[Mode] = []
     for mode in modes:
@@ -160,8 +161,8 @@ def _distance(a: Mode, b: Mode) -> float:
 def _sample(modes: list[Mode], members: int, rng: np.random.Generator) -> np.ndarray:
     """Draw the analysis ensemble at the window's end from the mixture of Laplace approximations.
 
-    Deviations are carried by the tangent-linear model and centred, so with one mode the ensemble mean is the trajectory of
-    the mode.
+    Deviations are carried by the tangent-linear model and centred, so with one mode the ensemble mean is the
+    trajectory of the mode.
     """
     weights = np.exp([mode.log_evidence - modes[0].log_evidence for mode in modes])
     share = np.searchsorted(np.cumsum(weights / weights.sum()), (np.arange(members) + 0.5) / members)

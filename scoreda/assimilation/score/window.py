@@ -1,9 +1,9 @@
 r"""A window of past observations, and trajectories through it.
 
-A trajectory is held as its nodes $x_0 \dots x_K$, one at the window's start and one at every observation time. While the
-search is under way the nodes need not be joined by the model: the gaps $M_k(x_k) - x_{k+1}$ close as it converges. A start
-state alone would be a poor unknown: over a long window the posterior is a sheet that is thin as $e^{-\lambda T}$ and
-curved, and every straight step leaves it.
+A trajectory is held as its nodes $x_0 \dots x_K$, one at the window's start and one at every observation time. While
+the search is under way the nodes need not be joined by the model: the gaps $M_k(x_k) - x_{k+1}$ close as it converges.
+A start state alone would be a poor unknown: over a long window the posterior is a sheet that is thin as $e^{-\lambda
+T}$ and curved, and every straight step leaves it.
 
 Source: multiple shooting, Bock and Plitt (1984), https://doi.org/10.1016/S1474-6670(17)61205-9
 """
@@ -56,10 +56,10 @@ class Window:
 
     def extend(self, nodes: np.ndarray) -> np.ndarray:
         """Return the nodes `(k, Nx)`, k >= 1, continued by the model to `(K + 1, Nx)`."""
-        nodes = list(nodes)
+        trajectory = list(nodes)
         for steps in self.steps[len(nodes) - 1 :]:
-            nodes.append(self.model.step(nodes[-1][None], steps)[0])
-        return np.stack(nodes)
+            trajectory.append(self.model.step(trajectory[-1][None], steps)[0])
+        return np.stack(trajectory)
 
     def misfit(self, nodes: np.ndarray) -> np.ndarray:
         """Return J of trajectories `(..., K + 1, Nx)`."""

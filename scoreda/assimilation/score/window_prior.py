@@ -1,8 +1,8 @@
 r"""The prior of a window's start state, as Gauss-Newton sees it: a gradient and a precision at a noise level.
 
 At noise `sigma` the learned prior is smoothed to $p_\sigma = p * N(0, \sigma^2)$. Its score is
-$(\hat x - x) / \sigma^2$ and its precision $(I - \partial \hat x / \partial x) / \sigma^2$ (Tweedie). Lowering `sigma` anneals
-from the nearly Gaussian climate to the attractor.
+$(\hat x - x) / \sigma^2$ and its precision $(I - \partial \hat x / \partial x) / \sigma^2$ (Tweedie). Lowering `sigma`
+anneals from the nearly Gaussian climate to the attractor.
 """
 
 from typing import Protocol
@@ -55,7 +55,8 @@ class LearnedWindowPrior:
 
     def precision(self, x: np.ndarray, sigma: float) -> np.ndarray:
         """Return (I - d x_hat / d x) / sigma^2, symmetrised; eigenvalues below a tenth of the
-        climate's precision (where p is not concave) are raised to it."""
+        climate's precision (where p is not concave) are raised to it.
+        """
         size = len(x)
         self.evaluations += size
         rows = self.prior.tensor(np.broadcast_to(x, (size, size))).requires_grad_(True)
