@@ -1,6 +1,7 @@
 """Networks for fields on a line or ring.
 
-Everything is local in space (convolutions, and norms over channels only), so one set of weights serves any domain length.
+Everything is local in space (convolutions, and norms over channels only), so one set of weights serves any domain
+length.
 """
 
 import math
@@ -18,9 +19,11 @@ class NoiseEmbedding(nn.Module):
 
     Args:
         width: Size of the embedding.
-        base: Longest period over shortest; Vaswani et al. (2017) use 10,000. Inputs here are ln(sigma) / 4, of order 1,
-            so the frequencies are multiplied by `scale`.
+        base: Longest period over shortest; Vaswani et al. (2017) use 10,000.
+        scale: Highest frequency; inputs here are ln(sigma) / 4, of order 1.
     """
+
+    frequencies: Tensor
 
     def __init__(self, width: int, base: float = 1000.0, scale: float = 30.0) -> None:
         super().__init__()
@@ -76,7 +79,8 @@ class ConvNet1d(nn.Module):
     Args:
         channels: Channels of the field.
         width: Hidden channels.
-        blocks: Residual blocks of two convolutions each; the receptive field is `(2 blocks + 2) (kernel - 1) + 1` points.
+        blocks: Residual blocks of two convolutions each; the receptive field is `(2 blocks + 2) (kernel - 1) + 1`
+            points.
         kernel: Odd kernel size.
         circular: Periodic domain; otherwise edges are repeated.
         embedding: Size of the noise embedding.
@@ -94,11 +98,11 @@ class ConvNet1d(nn.Module):
         embedding: int = 64,
     ) -> None:
         super().__init__()
-        if kernel % 2 == 0 or min(channels, width, blocks, kernel) < 1:
-            raise ValueError(f"`kernel` must be odd and all sizes positive, got kernel={kernel}, width={width}, blocks={blocks}.")
         self.settings = dict(
             channels=channels, width=width, blocks=blocks, kernel=kernel, circular=circular, embedding=embedding
         )
+        if kernel % 2 == 0 or min(channels, width, blocks, kernel, embedding - 1) < 1:
+            raise ValueError(f"`kernel` must be odd, `embedding` at least 2, all sizes positive; got {self.settings}.")
         self.embedding = NoiseEmbedding(embedding)
         self.enter = Conv1d(channels, width, kernel, circular)
         self.blocks = nn.ModuleList(ResidualBlock(width, kernel, embedding, circular) for _ in range(blocks))

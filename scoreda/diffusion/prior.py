@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scoreda.datasets.layout import replacing
 from scoreda.datasets.normaliser import Normaliser
 from scoreda.diffusion.denoisers import KarrasDenoiser
 from scoreda.diffusion.networks import NETWORKS
@@ -56,11 +57,12 @@ class Prior:
     @torch.no_grad()
     def denoise(self, E: np.ndarray, sigma: float | np.ndarray) -> np.ndarray:
         """Return E[x | x + sigma eps = E] for states `(N, Nx)`; `sigma`, a scalar or `(N,)`, in physical units."""
-        s = torch.as_tensor(np.broadcast_to(sigma, len(E)) / self.normaliser.std, dtype=torch.float32, device=self.device)
-        return self.array(self.denoiser.denoise(self.tensor(E), s[:, None, None]))
+        s = np.broadcast_to(sigma, len(E)) / self.normaliser.std
+        s_rows = torch.as_tensor(s, dtype=torch.float32, device=self.device)[:, None, None]
+        return self.array(self.denoiser.denoise(self.tensor(E), s_rows))
 
     def sample(self, number: int, size: int, seed: int, steps: int = 32, batch: int = 1000) -> np.ndarray:
-        """Draw `number` states of `size` variables, physical units; each batch has its own stream of `seed`."""
+        """Draw `number` states of `size` variables, physical units; batches follow each other in one stream."""
         generator = torch.Generator(self.device).manual_seed(seed)
         sampler = HeunSampler(self.denoiser, steps)
         sizes = [min(batch, number - start) for start in range(0, number, batch)]
@@ -70,7 +72,12 @@ class Prior:
 
 
 def save_prior(folder: Path | str, prior: Prior) -> Path:
-    """Write `weights.safetensors` (weights, configuration and card in its header) into `folder`, atomically."""
+    """Write `weights.safetensors` (weights, configuration and card in its header) into `folder`, atomically.
+
+    Raises:
+        ScoredaError: if the folder cannot be made or written to.
+        TypeError: if the card is not plain data.
+    """
     from safetensors.torch import save_file
 
     path = Path(folder) / WEIGHTS
@@ -81,9 +88,9 @@ def save_prior(folder: Path | str, prior: Prior) -> Path:
         normaliser=prior.normaliser.to_dict(),
     )
     header = {"format": FORMAT, "config": json.dumps(config), "card": json.dumps(prior.card)}
-    partial = path.with_suffix(".partial")
-    save_file({k: v.contiguous().cpu() for k, v in prior.denoiser.state_dict().items()}, partial, metadata=header)
-    partial.replace(path)
+    weights = {name: w.contiguous().cpu() for name, w in prior.denoiser.state_dict().items()}
+    with replacing(path) as partial:
+        save_file(weights, partial, metadata=header)
     return path
 
 
@@ -96,20 +103,29 @@ def load_prior(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
     path = _weights_path(name_or_path)
     header, weights = _read(path)
     try:
-        config = json.loads(header["config"])
-        network_settings = dict(config["network"])
-        network = NETWORKS[network_settings.pop("name")](**network_settings)
-        denoiser = KarrasDenoiser(network, schedule_from_spec(config["schedule"]), config["sigma_data"])
+        config, card = json.loads(header["config"]), json.loads(header["card"])
+        denoiser, normaliser = _denoiser(config), Normaliser(**config["normaliser"])
         denoiser.load_state_dict(weights)
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise ScoredaError(f"{path}: the weights do not fit the architecture in the header ({error}). Train again.") from error
-    return Prior(denoiser, Normaliser(**config["normaliser"]), json.loads(header["card"])).to(device)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ScoredaError(
+            f"{path}: the weights do not fit the architecture in the header ({error!r}). "
+            "Train again, or use the version of scoreda that wrote the file."
+        ) from error
+    return Prior(denoiser, normaliser, card).to(device)
 
 
 def shipped_priors() -> list[str]:
     """Return the names of the priors inside the package."""
     root = resources.files("scoreda") / "priors"
     return sorted(p.name for p in root.iterdir() if (p / WEIGHTS).is_file()) if root.is_dir() else []
+
+
+def _denoiser(config: Mapping[str, Any]) -> KarrasDenoiser:
+    """Return the denoiser that `config` describes, with weights still to be loaded."""
+    settings = dict(config["network"])
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and replaced at once
+        network = NETWORKS[settings.pop("name")](**settings)
+    return KarrasDenoiser(network, schedule_from_spec(config["schedule"]), config["sigma_data"])
 
 
 def _weights_path(name_or_path: str | Path) -> Path:
@@ -131,15 +147,25 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Return header and tensors of a safetensors file; a pickle is recognised and refused, never loaded."""
     from safetensors import SafetensorError, safe_open
 
-    with open(path, "rb") as f:
-        start = f.read(2)
-    if start in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
-        raise ScoredaError(f"{path}: this is a pickle (torch.save), which scoreda never loads. Use save_prior.")
     try:
         with safe_open(path, framework="pt") as f:
-            header, weights = f.metadata() or {}, {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118
+            header, weights = f.metadata() or {}, {name: f.get_tensor(name) for name in f.keys()}
     except (SafetensorError, OSError) as error:
+        if _is_pickle(path):
+            raise ScoredaError(
+                f"{path}: this is a pickle (torch.save), which scoreda never loads. Write it with save_prior."
+            ) from None
         raise ScoredaError(f"{path}: truncated or not safetensors ({error}). Copy or train it again.") from error
     if header.get("format") != FORMAT:
-        raise ScoredaError(f"{path}: not a scoreda prior (format '{header.get('format')}', expected '{FORMAT}').")
+        raise ScoredaError(
+            f"{path}: not a scoreda prior (format '{header.get('format')}', expected '{FORMAT}'). "
+            "Pass a file or folder written by save_prior or `scoreda train`."
+        )
     return header, weights
+
+
+def _is_pickle(path: Path) -> bool:
+    """Tell the two forms of `torch.save` and bare pickles by their first bytes, those of a zip file or an opcode."""
+    with open(path, "rb") as f:
+        start = f.read(2)
+    return start == b"PK" or (start[:1] == b"\x80" and start[1:] <= b"\x05")

@@ -49,21 +49,22 @@ class HeunSampler:
 
     def __call__(self, x: Tensor, start: float = 1.0) -> Tensor:
         """Return samples from noisy states `x` `(B, *)` at time `start`."""
-        for x in self.path(x, start):
-            pass
+        for state in self.path(x, start):
+            x = state
         return x
 
     @torch.no_grad()
     def path(self, x: Tensor, start: float = 1.0) -> Iterator[Tensor]:
         """Yield the state after every step; the last is the sample."""
         times = self.times(start).to(x)
-        bar = tqdm(total=self.steps, desc="sample", disable=None if self.progress else True)
-        for t, s in zip(times[:-1], times[1:], strict=True):
-            x = self.step(x, t, s)
+        with tqdm(total=self.steps, desc="sample", disable=None if self.progress else True) as bar:
+            for t, s in zip(times[:-1], times[1:], strict=True):
+                x = self.step(x, t, s)
+                bar.update()
+                yield x
+            x = self.denoiser(x, times[-1])
             bar.update()
-            yield x
-        bar.close()
-        yield self.denoiser(x, times[-1])
+        yield x
 
     def step(self, x_t: Tensor, t: Tensor, s: Tensor) -> Tensor:
         """Carry `x_t` from time `t` to the earlier (or later) time `s`."""

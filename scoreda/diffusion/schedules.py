@@ -1,7 +1,7 @@
 r"""Noise schedules: how much signal and how much noise at diffusion time `t`.
 
-Every schedule rests on one kernel, $p(x_t \mid x) = N(\alpha_t x, \sigma_t^2 I)$, with `t = 0` (almost) clean and `t = 1`
-noise. One schedule object serves training, sampling and guidance, and is stored with the weights.
+Every schedule rests on one kernel, $p(x_t \mid x) = N(\alpha_t x, \sigma_t^2 I)$, with `t = 0` (almost) clean and
+`t = 1` noise. One schedule object serves training, sampling and guidance, and is stored with the weights.
 """
 
 import math
@@ -38,7 +38,9 @@ class Schedule(Protocol):
 
 
 class EDM:
-    r"""The schedule of Karras et al.: $\alpha_t = 1$, $\sigma_t = (\sigma_{min}^{1/\rho}(1-t) + \sigma_{max}^{1/\rho} t)^\rho$.
+    r"""The schedule of Karras et al., without scaling of the signal.
+
+    $$ \alpha_t = 1, \quad \sigma_t = (\sigma_{min}^{1/\rho} (1 - t) + \sigma_{max}^{1/\rho} t)^\rho $$
 
     Uniform steps in `t` are the paper's time steps.
 
@@ -54,8 +56,10 @@ class EDM:
     name = "edm"
 
     def __init__(self, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> None:
-        if not 0 < sigma_min < sigma_max or not rho > 0:
-            raise ValueError(f"need 0 < sigma_min < sigma_max and rho > 0, got {sigma_min}, {sigma_max}, {rho}.")
+        if not (0 < sigma_min < sigma_max < math.inf and 0 < rho < math.inf):
+            raise ValueError(
+                f"need 0 < sigma_min < sigma_max and rho > 0, all finite, got {sigma_min}, {sigma_max}, {rho}."
+            )
         self.sigma_min, self.sigma_max, self.rho = float(sigma_min), float(sigma_max), float(rho)
         self._low, self._high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
 
@@ -82,8 +86,8 @@ class VPCosine:
 
     $$ \theta_t = (\theta_{min}^{1/\rho} (1 - t) + \theta_{max}^{1/\rho} t)^\rho $$
 
-    White data of unit variance do not move at all along its probability-flow ODE, so it needs the fewest steps where the
-    data are normalised: 20 Heun steps give a Gaussian posterior's spread to 1 % where EDM's coordinates give 7 %.
+    White data of unit variance do not move at all along its probability-flow ODE, so it needs the fewest steps where
+    the data are normalised: 20 Heun steps give a Gaussian posterior's spread to 1 % where EDM's coordinates give 7 %.
 
     Args:
         theta_min: Angle at t = 0, the noise-to-signal ratio there.
@@ -94,8 +98,11 @@ class VPCosine:
     name = "vp_cosine"
 
     def __init__(self, theta_min: float = 0.01, margin: float = 0.001, rho: float = 3.0) -> None:
-        if not (0 < theta_min < math.pi / 2 - margin and margin > 0 and rho > 0):
-            raise ValueError(f"need 0 < theta_min < pi/2 - margin and rho > 0, got {theta_min}, {margin}, {rho}.")
+        if not (0 < theta_min < math.pi / 2 - margin and margin > 0 and 0 < rho < math.inf):
+            raise ValueError(
+                "need 0 < theta_min < pi/2 - margin, margin > 0 and a finite rho > 0, "
+                f"got theta_min={theta_min}, margin={margin}, rho={rho}."
+            )
         self.theta_min, self.margin, self.rho = float(theta_min), float(margin), float(rho)
         self._low, self._high = theta_min ** (1 / rho), (math.pi / 2 - margin) ** (1 / rho)
 
@@ -124,7 +131,11 @@ SCHEDULES: dict[str, type[EDM] | type[VPCosine]] = {EDM.name: EDM, VPCosine.name
 
 
 def schedule_from_spec(spec: dict[str, Any]) -> Schedule:
-    """Rebuild a schedule from `schedule.spec()`."""
+    """Rebuild a schedule from `schedule.spec()`.
+
+    Raises:
+        ScoredaError: if there is no schedule of that name.
+    """
     settings = dict(spec)
     name = settings.pop("name", "")
     if name not in SCHEDULES:

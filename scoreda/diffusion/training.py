@@ -6,23 +6,25 @@ saved), validation on fixed noise, and a checkpoint every few minutes that conti
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
+from scoreda.datasets.layout import replacing
 from scoreda.diffusion.denoisers import KarrasDenoiser
 from scoreda.diffusion.schedules import log_normal_sigma
 from scoreda.errors import ScoredaError
 
 __all__ = ["TrainSettings", "Trainer"]
+
+CHECKPOINT, METRICS = "last.pt", "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -32,15 +34,19 @@ class TrainSettings:
     Attributes:
         steps: Updates in all.
         batch: Samples per update.
-        lr: Peak learning rate, reached after `warmup` updates, then decayed along a cosine to zero.
+        lr: Peak learning rate, then decayed along a cosine to zero.
+        warmup: Updates of linear rise to `lr`, at most a tenth of `steps`.
         weight_decay: AdamW's.
         clip: Largest gradient norm.
         ema: Decay of the moving average of the weights, per update.
         sigma_mean, sigma_std: Training noise, ln sigma ~ N(mean, std^2), normalised units.
         precision: `"float32"` or `"bfloat16"` (autocast; the weights stay float32).
         validate_every: Updates between validations.
-        checkpoint_minutes: Minutes between checkpoints.
-        seed: Of initialisation, data order and noise.
+        checkpoint_minutes: Minutes between checkpoints, whatever `validate_every`; 0 writes one after every update.
+        seed: Of data order and noise.
+
+    Raises:
+        ValueError: if `steps`, `batch` or `validate_every` is below 1, or there is no such precision.
     """
 
     steps: int = 20_000
@@ -57,6 +63,13 @@ class TrainSettings:
     checkpoint_minutes: float = 5.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "validate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"`precision` must be 'float32' or 'bfloat16', got '{self.precision}'.")
+
 
 class Trainer:
     """Owns everything that a checkpoint holds: network, average, optimiser, schedule and random state.
@@ -70,7 +83,7 @@ class Trainer:
         device: Any torch device.
 
     Raises:
-        ValueError: if the data hold NaN, or are fewer than one batch.
+        ValueError: if the data hold NaN or are empty.
     """
 
     def __init__(
@@ -83,9 +96,7 @@ class Trainer:
         device: torch.device | str = "cpu",
     ) -> None:
         for name, x in {"data": data, "valid": valid}.items():
-            bad = (~torch.isfinite(x)).flatten(1).any(1).nonzero()
-            if len(bad):
-                raise ValueError(f"`{name}` holds NaN or Inf, first in sample {int(bad[0])}. Remove or mask such samples.")
+            _check_samples(name, x)
         self.settings, self.folder, self.device = settings, Path(folder), torch.device(device)
         self.denoiser = denoiser.to(self.device)
         self.average = AveragedModel(self.denoiser, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
@@ -95,8 +106,13 @@ class Trainer:
         )
         self.lr = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._lr_factor)
         self.generator = torch.Generator(self.device).manual_seed(settings.seed)
-        self.step = 0
-        self.seconds = 0.0
+        self.step, self.seconds = 0, 0.0
+        self._losses: list[Tensor] = []  # since the last validation
+
+    @property
+    def averaged(self) -> KarrasDenoiser:
+        """The denoiser with the moving average of the weights, the one to keep."""
+        return cast(KarrasDenoiser, self.average.module)
 
     def _lr_factor(self, step: int) -> float:
         warmup = min(self.settings.warmup, self.settings.steps // 10)
@@ -110,33 +126,40 @@ class Trainer:
         Raises:
             ScoredaError: if the loss becomes NaN; the last good checkpoint stays on disk.
         """
-        s, saved, losses = self.settings, time.monotonic(), []
-        clock = time.monotonic() - self.seconds
-        bar = tqdm(initial=self.step, total=s.steps, desc="train", unit="step", disable=None)
-        while self.step < s.steps:
-            losses.append(self.update())
-            bar.update()
-            if self.step % s.validate_every == 0 or self.step == s.steps:
-                self.seconds = time.monotonic() - clock
-                train_loss = float(torch.stack(losses).mean())
-                losses = []
-                if not math.isfinite(train_loss):
-                    raise ScoredaError(
-                        f"the loss became {train_loss} near step {self.step}; the last checkpoint in {self.folder} is "
-                        "untouched. Lower `lr`, or use precision float32."
-                    )
-                row = dict(step=self.step, loss=train_loss, valid=self.validate(), lr=self.lr.get_last_lr()[0])
-                row["seconds"] = round(self.seconds, 1)
-                with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as f:
-                    f.write(json.dumps(row) + "\n")
-                bar.set_postfix(loss=f"{row['loss']:.4f}", valid=f"{row['valid']:.4f}")
-                if on_validation:
-                    on_validation(self, row)
+        s, saved, begun = self.settings, time.monotonic(), time.monotonic() - self.seconds
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tqdm(initial=self.step, total=s.steps, desc="train", unit="step", disable=None) as bar:
+            while self.step < s.steps:
+                self._losses.append(self.update())
+                self.seconds = time.monotonic() - begun
+                bar.update()
+                if self.step % s.validate_every == 0 or self.step == s.steps:
+                    row = self._record()
+                    bar.set_postfix(loss=f"{row['loss']:.4f}", valid=f"{row['valid']:.4f}")
+                    if on_validation:
+                        on_validation(self, row)
                 if time.monotonic() - saved > 60 * s.checkpoint_minutes or self.step == s.steps:
                     self.save()
                     saved = time.monotonic()
-        bar.close()
-        return self.average.module
+        return self.averaged
+
+    def _record(self) -> dict[str, float]:
+        """Validate and append a row to `metrics.jsonl`; return the row."""
+        self._check_finite()
+        loss = float(torch.stack(self._losses).mean())
+        row = dict(step=self.step, loss=loss, valid=self.validate(), lr=float(self.lr.get_last_lr()[0]))
+        row["seconds"] = round(self.seconds, 1)
+        with open(self.folder / METRICS, "a", encoding="utf-8") as f:
+            f.write(json.dumps(row) + "\n")
+        self._losses.clear()
+        return row
+
+    def _check_finite(self) -> None:
+        if not all(bool(x.isfinite().all()) for x in [*self._losses, *self.denoiser.parameters()]):
+            raise ScoredaError(
+                f"the loss or a weight became NaN or infinite by step {self.step}; the last checkpoint in "
+                f"{self.folder} is untouched. Lower `lr`, or use precision float32."
+            )
 
     def update(self) -> Tensor:
         """One optimiser update on a random batch; returns the loss, detached and still on the device."""
@@ -164,7 +187,7 @@ class Trainer:
         """Return the averaged network's loss on the validation samples, always with the same noise."""
         generator = torch.Generator(self.device).manual_seed(20_240_229)
         chunks = self.valid.split(1024)
-        losses = [self._loss(self.average.module, x, generator) * len(x) for x in chunks]
+        losses = [self._loss(self.averaged, x, generator) * len(x) for x in chunks]
         return float(torch.stack(losses).sum() / len(self.valid))
 
     def state(self) -> dict[str, Any]:
@@ -172,36 +195,68 @@ class Trainer:
         return dict(
             settings=asdict(self.settings), step=self.step, seconds=self.seconds, denoiser=self.denoiser.state_dict(),
             average=self.average.state_dict(), optimiser=self.optimiser.state_dict(), lr=self.lr.state_dict(),
-            generator=self.generator.get_state(),
+            generator=self.generator.get_state(), losses=torch.stack(self._losses) if self._losses else torch.zeros(0),
         )  # fmt: skip
 
     def save(self) -> None:
-        """Write `last.pt`, atomically."""
-        partial = self.folder / "last.pt.partial"
-        torch.save(self.state(), partial)
-        os.replace(partial, self.folder / "last.pt")
+        """Write `last.pt`, atomically.
+
+        Raises:
+            ScoredaError: if a loss or weight is not finite; the checkpoint before it stays.
+        """
+        self._check_finite()
+        with replacing(self.folder / CHECKPOINT) as partial:
+            torch.save(self.state(), partial)
 
     def resume(self) -> None:
         """Continue from `last.pt`; metrics written after it are dropped.
 
         Raises:
-            ScoredaError: if the checkpoint cannot be read or was made with other settings.
+            ScoredaError: if the checkpoint is missing, unreadable, of other settings or of another network.
         """
-        path = self.folder / "last.pt"
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-        except Exception as error:
-            raise ScoredaError(f"{path}: not a readable checkpoint ({error}). Remove it to start again.") from error
-        if state["settings"] != asdict(self.settings):
-            changed = [k for k, v in asdict(self.settings).items() if state["settings"].get(k) != v]
+        path = self.folder / CHECKPOINT
+        state = _read_checkpoint(path, self.device)
+        settings = asdict(self.settings)
+        changed = [name for name in settings if state["settings"].get(name) != settings[name]]
+        if changed:
             raise ScoredaError(f"{path}: made with other settings ({', '.join(changed)}). Use another --out.")
-        self.denoiser.load_state_dict(state["denoiser"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.lr.load_state_dict(state["lr"])
+        try:
+            self._load(state)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ScoredaError(f"{path}: not a checkpoint of this network ({error!r}). Use another --out.") from error
+        self._drop_later_metrics()
+
+    def _load(self, state: dict[str, Any]) -> None:
+        for name in ("denoiser", "average", "optimiser", "lr"):
+            getattr(self, name).load_state_dict(state[name])
         self.generator.set_state(state["generator"].cpu())
         self.step, self.seconds = state["step"], state["seconds"]
-        metrics = self.folder / "metrics.jsonl"
-        if metrics.exists():
-            rows = [line for line in metrics.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= self.step]
-            metrics.write_text("".join(line + "\n" for line in rows), encoding="utf-8")
+        # Checkpoints without `losses` were written at validations only, when there are none.
+        self._losses = list(state.get("losses", torch.zeros(0)).unbind())
+
+    def _drop_later_metrics(self) -> None:
+        path = self.folder / METRICS
+        if path.exists():
+            rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            # A row that an interruption cut short has no line end.
+            kept = [row for row in rows if row.endswith("\n") and json.loads(row)["step"] <= self.step]
+            with replacing(path) as partial:
+                partial.write_text("".join(kept), encoding="utf-8")
+
+
+def _check_samples(name: str, x: Tensor) -> None:
+    if len(x) == 0:
+        raise ValueError(f"`{name}` is empty. Pass at least one sample.")
+    bad = (~torch.isfinite(x)).flatten(1).any(1).nonzero()
+    if len(bad):
+        raise ValueError(f"`{name}` holds NaN or Inf, first in sample {int(bad[0])}. Remove or mask such samples.")
+
+
+def _read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+    if not path.is_file():
+        raise ScoredaError(f"{path}: no checkpoint to resume from. Start without --resume.")
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        return dict(state) | {"settings": dict(state["settings"])}
+    except Exception as error:  # what torch raises for a damaged file is not documented
+        raise ScoredaError(f"{path}: not a readable checkpoint ({error}). Remove it to start again.") from error

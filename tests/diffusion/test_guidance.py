@@ -5,7 +5,6 @@ import torch
 
 from scoreda.diffusion import EDM, GaussianDenoiser, HeunSampler, MomentMatching, VPCosine
 
-
 F64 = torch.float64
 
 

@@ -1,7 +1,9 @@
 r"""Moment-matching posterior sampling: the likelihood of the denoised state with its own covariance.
 
-With $\hat x = E[x \mid x_t]$, $V = \mathrm{Cov}[x \mid x_t] = (\sigma_t^2 / \alpha_t)\, \partial \hat x / \partial x_t$ and
-$H$ linearised at $\hat x$, the guided denoiser is the Kalman update of $\hat x$,
+With $\hat x = E[x \mid x_t]$, $V = \mathrm{Cov}[x \mid x_t]$ and $H$ linearised at $\hat x$, the guided denoiser is the
+Kalman update of $\hat x$,
+
+$$ V = (\sigma_t^2 / \alpha_t)\, \partial \hat x / \partial x_t, $$
 
 $$ \hat x_y = \hat x + V H^\top (R + H V H^\top)^{-1} (y - h(\hat x)). $$
 
@@ -55,8 +57,8 @@ class MomentMatching:
         t = torch.as_tensor(t, dtype=x_t.dtype, device=x_t.device)
         alpha_t, s = ratio(self.schedule, t, x_t)
         scale = s**2 * alpha_t  # sigma_t^2 / alpha_t
-        x_hat, pull = vjp(lambda x: self.denoiser(x, t), x_t)
-        y_hat, H_transpose = vjp(self._observe, x_hat)
+        x_hat, pull = vjp(lambda x: self.denoiser(x, t), x_t)  # type: ignore[misc]
+        y_hat, H_transpose = vjp(self._observe, x_hat)  # type: ignore[misc]
 
         def V(v: Tensor) -> Tensor:
             return scale * pull(v)[0]  # the Jacobian of an exact denoiser is symmetric
