@@ -1,0 +1,337 @@
+"""Training: it approaches a loss that is known exactly, continues to the bit, and never spoils a checkpoint."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from scoreda.diffusion import EDM, CirculantGaussian, ConvNet1d, KarrasDenoiser, Trainer, TrainSettings
+from scoreda.errors import ScoredaError
+
+SIZE = 24
+FIELDS = torch.randn(64, 1, 12, generator=torch.Generator().manual_seed(3))
+
+
+def make_denoiser(seed=0, **network):
+    settings = dict(width=4, blocks=1, kernel=3, embedding=8) | network
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return KarrasDenoiser(ConvNet1d(**settings), EDM())
+
+
+def make_trainer(folder, data=FIELDS, denoiser=None, **settings):
+    settings = dict(steps=20, batch=8, warmup=2, lr=1e-2, validate_every=4, ema=0.9, seed=1) | settings
+    return Trainer(denoiser or make_denoiser(), data, FIELDS[:16], TrainSettings(**settings), folder)
+
+
+def rows(folder):
+    """The metrics without the clock."""
+    lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
+    return [{name: value for name, value in json.loads(line).items() if name != "seconds"} for line in lines]
+
+
+def assert_same_state(a, b):
+    """Compare weights, averages and the optimiser's moments to the bit."""
+    for key in ("denoiser", "average"):
+        assert all(torch.equal(a[key][name], b[key][name]) for name in a[key])
+    for i, moments in a["optimiser"]["state"].items():
+        assert all(
+            torch.equal(torch.as_tensor(v), torch.as_tensor(b["optimiser"]["state"][i][k])) for k, v in moments.items()
+        )
+    assert torch.equal(a["generator"], b["generator"])
+
+
+def stop_after(trainer, steps):
+    """Run a trainer that is interrupted right after its checkpoint at `steps`."""
+    save = trainer.save
+
+    def save_and_stop():
+        save()
+        if trainer.step == steps:
+            raise KeyboardInterrupt
+
+    trainer.save = save_and_stop
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+
+
+# A known optimum.
+
+
+def ring_spectrum():
+    """Eigenvalues of a ring's covariance with unit variance, in `fft` order."""
+    wavenumber = SIZE * torch.fft.fftfreq(SIZE).abs().double()
+    spectrum = (1 + (wavenumber / 3) ** 2) ** -2.0
+    return spectrum * SIZE / spectrum.sum()
+
+
+def ring_fields(number, seed):
+    white = torch.randn(number, 1, SIZE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.fft.ifft(torch.fft.fft(white) * ring_spectrum().sqrt()).real.float()
+
+
+def optimal_loss(mean, std):
+    """The loss of the exact Wiener filter, by Gauss-Hermite quadrature over the training noise."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+    variance = torch.exp(2 * (mean + std * torch.as_tensor(nodes)))[:, None]
+    spectrum = ring_spectrum()
+    losses = ((1 + variance) / variance * spectrum * variance / (spectrum + variance)).mean(1)
+    return float((torch.as_tensor(weights) * losses).sum() / math.sqrt(2 * math.pi))
+
+
+def loss_over_optimum(folder, steps, width):
+    """Validation loss of a trained network on a ring's Gaussian field, over the loss of the exact filter."""
+    settings = TrainSettings(steps=steps, batch=64, lr=1e-2, warmup=30, ema=0.97, validate_every=steps)
+    denoiser = make_denoiser(width=width, blocks=2, kernel=5, embedding=16)
+    trainer = Trainer(denoiser, ring_fields(20_000, 1), ring_fields(8000, 2), settings, folder)
+    trainer.run()
+    return rows(folder)[-1]["valid"] / optimal_loss(settings.sigma_mean, settings.sigma_std)
+
+
+def test_that_the_quadrature_is_the_loss_of_the_exact_filter(tmp_path):
+    trainer = make_trainer(tmp_path, denoiser=make_denoiser(seed=0))
+    exact = CirculantGaussian(0.0, ring_spectrum()[: SIZE // 2 + 1].float(), EDM())
+    trainer.averaged.denoise = lambda x, s: exact(x, EDM().time(s.flatten()))
+    trainer.valid = ring_fields(40_000, 2)
+    assert trainer.validate() == pytest.approx(optimal_loss(-1.2, 1.2), rel=0.01)
+
+
+def test_that_a_small_network_comes_near_the_optimal_loss_of_a_gaussian_field(tmp_path):
+    assert 0.99 < loss_over_optimum(tmp_path, steps=150, width=12) < 1.03
+
+
+@pytest.mark.slow
+def test_that_a_network_trained_for_longer_comes_within_two_percent(tmp_path):
+    assert 0.99 < loss_over_optimum(tmp_path, steps=1000, width=16) < 1.02
+
+
+# Exact resume.
+
+
+@pytest.mark.parametrize("stop", [8, 10], ids=["at a validation", "between validations"])
+def test_that_a_resumed_training_is_the_uninterrupted_one_to_the_bit(tmp_path, stop):
+    straight = make_trainer(tmp_path / "a", checkpoint_minutes=0)
+    straight.run()
+    stop_after(make_trainer(tmp_path / "b", checkpoint_minutes=0), stop)
+    resumed = make_trainer(tmp_path / "b", denoiser=make_denoiser(seed=9), checkpoint_minutes=0)
+    resumed.resume()
+    assert resumed.step == stop
+    resumed.run()
+    assert_same_state(resumed.state(), straight.state())
+    assert rows(tmp_path / "b") == rows(tmp_path / "a")
+    assert [row["step"] for row in rows(tmp_path / "a")] == [4, 8, 12, 16, 20]
+
+
+@pytest.mark.slow
+def test_that_another_process_resumes_to_the_same_bits(tmp_path):
+    straight = make_trainer(tmp_path / "a", checkpoint_minutes=0)
+    straight.run()
+    stop_after(make_trainer(tmp_path / "b", checkpoint_minutes=0), 10)
+    code = (
+        "import sys, pathlib, test_training as t; "
+        "trainer = t.make_trainer(pathlib.Path(sys.argv[1]), checkpoint_minutes=0); trainer.resume(); trainer.run()"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "b")], cwd=Path(__file__).parent, check=True)
+    again = make_trainer(tmp_path / "b", checkpoint_minutes=0)
+    again.resume()
+    assert_same_state(again.state(), straight.state())
+    assert rows(tmp_path / "b") == rows(tmp_path / "a")
+
+
+def test_that_metrics_later_than_the_checkpoint_are_dropped(tmp_path):
+    make_trainer(tmp_path, steps=8).run()
+    with open(tmp_path / "metrics.jsonl", "a", encoding="utf-8") as f:
+        f.write('{"step": 12, "loss": 1.0}\n{"step": 8, "lo')  # the second is a row that was cut short
+    make_trainer(tmp_path, steps=8).resume()
+    assert [row["step"] for row in rows(tmp_path)] == [4, 8]
+
+
+def test_that_a_checkpoint_from_before_the_losses_were_kept_still_resumes(tmp_path):
+    trainer = make_trainer(tmp_path)
+    trainer.update()
+    torch.save({k: v for k, v in trainer.state().items() if k != "losses"}, tmp_path / "last.pt")
+    resumed = make_trainer(tmp_path, denoiser=make_denoiser(seed=9))
+    resumed.resume()
+    assert_same_state(resumed.state(), trainer.state())
+
+
+def test_that_checkpoints_follow_the_clock_and_not_the_validations(tmp_path, monkeypatch):
+    clock, saved = iter(range(10_000)), []  # every look at the clock takes a second
+    monkeypatch.setattr("scoreda.diffusion.training.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    trainer = make_trainer(tmp_path, steps=20, validate_every=20, checkpoint_minutes=11 / 60)
+    trainer.save = lambda: saved.append(trainer.step)
+    trainer.run()
+    assert saved == [6, 12, 18, 20]
+
+
+def test_that_a_finished_training_has_nothing_left_to_do(tmp_path):
+    make_trainer(tmp_path, steps=4).run()
+    files = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    again = make_trainer(tmp_path, steps=4)
+    again.resume()
+    again.run()
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
+# What must not happen.
+
+
+def spoil(trainer, after):
+    """Turn the weights into NaN after so many updates."""
+    update = trainer.update
+
+    def update_and_spoil():
+        loss = update()
+        if trainer.step == after:
+            trainer.denoiser.network.enter.weight.data.fill_(math.nan)
+        return loss
+
+    trainer.update = update_and_spoil
+
+
+@pytest.mark.parametrize("after", [7, 8, 10])
+def test_that_a_nan_stops_training_with_the_last_checkpoint_untouched(tmp_path, after):
+    trainer = make_trainer(tmp_path)
+    for _ in range(6):
+        trainer.update()
+    trainer.save()
+    good = (tmp_path / "last.pt").read_bytes()
+    spoil(trainer, after)
+    with pytest.raises(ScoredaError, match="NaN or infinite.*untouched"):
+        trainer.run()
+    assert (tmp_path / "last.pt").read_bytes() == good
+    assert [row["step"] for row in rows(tmp_path)] == ([8] if after == 10 else [])
+    assert all(math.isfinite(row["loss"] + row["valid"]) for row in rows(tmp_path))
+
+
+def test_that_a_nan_between_validations_is_never_checkpointed(tmp_path):
+    trainer = make_trainer(tmp_path, validate_every=20, checkpoint_minutes=0)
+    spoil(trainer, 6)
+    with pytest.raises(ScoredaError, match="by step 6"):
+        trainer.run()
+    again = make_trainer(tmp_path, validate_every=20, checkpoint_minutes=0)
+    again.resume()
+    assert again.step == 5
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_that_bad_samples_are_refused_by_their_number(tmp_path, value):
+    data = FIELDS.clone()
+    data[17, 0, 3] = value
+    with pytest.raises(ValueError, match=r"`data` holds NaN or Inf, first in sample 17\."):
+        make_trainer(tmp_path, data)
+
+
+def test_that_no_samples_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="`data` is empty"):
+        make_trainer(tmp_path, FIELDS[:0])
+
+
+@pytest.mark.parametrize("setting", [{"steps": 0}, {"batch": 0}, {"validate_every": 0}, {"precision": "bf16"}])
+def test_that_settings_without_a_training_are_refused(setting):
+    with pytest.raises(ValueError, match=f"`{next(iter(setting))}` must be"):
+        TrainSettings(**setting)
+
+
+def test_that_other_settings_are_not_resumed(tmp_path):
+    make_trainer(tmp_path, steps=4).run()
+    with pytest.raises(ScoredaError, match=r"other settings \(steps, lr\)"):
+        make_trainer(tmp_path, steps=8, lr=0.5).resume()
+
+
+def test_that_another_network_is_not_resumed(tmp_path):
+    make_trainer(tmp_path, steps=4).run()
+    with pytest.raises(ScoredaError, match="not a checkpoint of this network"):
+        make_trainer(tmp_path, steps=4, denoiser=make_denoiser(width=8)).resume()
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+BAD_CHECKPOINTS = {
+    "truncated": (truncate, "not a readable checkpoint"),
+    "object": (lambda path: torch.save({"settings": Path("x")}, path), "not a readable checkpoint"),
+    "foreign": (lambda path: torch.save(torch.zeros(3), path), "not a readable checkpoint"),
+    "missing": (lambda path: path.unlink(), "no checkpoint to resume"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_CHECKPOINTS)
+def test_that_an_unreadable_checkpoint_is_refused_and_the_metrics_stay(tmp_path, kind):
+    damage, message = BAD_CHECKPOINTS[kind]
+    make_trainer(tmp_path, steps=4).run()
+    metrics = rows(tmp_path)
+    damage(tmp_path / "last.pt")
+    with pytest.raises(ScoredaError, match=message):
+        make_trainer(tmp_path, steps=4).resume()
+    assert rows(tmp_path) == metrics
+
+
+# Details of the loop.
+
+
+def test_that_the_learning_rate_rises_linearly_then_falls_along_a_cosine(tmp_path):
+    trainer, used = make_trainer(tmp_path, steps=40, warmup=4, lr=0.1), []
+    for _ in range(40):
+        used.append(trainer.optimiser.param_groups[0]["lr"])
+        trainer.update()
+    cosine = [0.05 * (1 + math.cos(math.pi * k / 36)) for k in range(36)]
+    assert used == pytest.approx([0.025, 0.05, 0.075, 0.1, *cosine])
+    assert trainer.lr.get_last_lr()[0] == pytest.approx(0.0, abs=1e-15)
+
+
+def test_that_the_warm_up_takes_at_most_a_tenth_of_the_steps(tmp_path):
+    trainer = make_trainer(tmp_path, steps=20, warmup=500, lr=0.1)
+    assert [trainer._lr_factor(k) for k in range(3)] == pytest.approx([0.5, 1.0, 1.0])
+
+
+def test_that_the_average_is_exponential_from_the_first_update_on(tmp_path):
+    trainer, expected = make_trainer(tmp_path, ema=0.9), None
+    for _ in range(5):
+        trainer.update()
+        weight = trainer.denoiser.network.leave.weight.detach().clone()
+        expected = weight if expected is None else 0.9 * expected + 0.1 * weight
+    torch.testing.assert_close(trainer.averaged.network.leave.weight.detach(), expected)
+
+
+def test_that_validation_repeats_itself_and_moves_no_generator(tmp_path):
+    trainer = make_trainer(tmp_path)
+    trainer.update()
+    state = trainer.generator.get_state()
+    assert trainer.validate() == trainer.validate()
+    assert torch.equal(trainer.generator.get_state(), state)
+
+
+def test_that_training_leaves_the_global_random_state_alone(tmp_path):
+    before = torch.get_rng_state()
+    make_trainer(tmp_path).run()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_that_the_callback_sees_every_row_and_a_missing_folder_is_made(tmp_path):
+    seen = []
+    make_trainer(tmp_path / "new/folder", steps=10).run(lambda trainer, row: seen.append((trainer.step, row["step"])))
+    assert seen == [(4, 4), (8, 8), (10, 10)]
+    assert {p.name for p in (tmp_path / "new/folder").iterdir()} == {"last.pt", "metrics.jsonl"}
+
+
+def test_that_bfloat16_trains_like_float32_and_keeps_float32_weights(tmp_path):
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        trainer = make_trainer(
+            tmp_path / precision, ring_fields(500, 1), precision=precision, steps=30, batch=32, validate_every=30
+        )
+        trainer.valid = ring_fields(500, 2)
+        trainer.run()
+        losses[precision] = rows(tmp_path / precision)[-1]["valid"]
+    assert {w.dtype for w in trainer.averaged.parameters()} == {torch.float32}
+    assert losses["bfloat16"] != losses["float32"]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
+    assert losses["bfloat16"] < 0.97
