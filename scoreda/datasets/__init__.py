@@ -2,11 +2,13 @@
 
 from scoreda.datasets.archive import archive_chunks, read_archive, split_by_trajectory, write_archive
 from scoreda.datasets.climatology import Climatology, climate_states, climatology
+from scoreda.datasets.fields import AnnualCycle, read_field
 from scoreda.datasets.layout import open_dataset, read_seed_windows, with_calendar, write_dataset
 from scoreda.datasets.normaliser import Normaliser
 from scoreda.datasets.simulate import model_of, observations, simulate, twin_dataset
 
 __all__ = [
+    "AnnualCycle",
     "Climatology",
     "Normaliser",
     "archive_chunks",
@@ -16,6 +18,7 @@ __all__ = [
     "observations",
     "open_dataset",
     "read_archive",
+    "read_field",
     "read_seed_windows",
     "simulate",
     "split_by_trajectory",

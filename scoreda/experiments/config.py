@@ -202,7 +202,8 @@ class DataSection(Section):
     """Any netCDF file as an archive.
 
     `space` is the dimension of the field, `split` the one whose last part is held out (time, or trajectory); every
-    other dimension holds samples. `select` cuts dimensions to `[start, stop]` by position.
+    other dimension holds samples. `select` cuts dimensions to `[start, stop]` by position. With `harmonics`, `split` holds
+    dates, and the mean annual cycle of what is left (its mean and so many harmonics) is removed.
     """
 
     file: str
@@ -210,6 +211,7 @@ class DataSection(Section):
     space: str = "space"
     split: str = "time"
     select: dict[str, list[int]] = {}
+    harmonics: Count | None = None
 
 
 class NetworkSection(Section):

@@ -128,20 +128,13 @@ def _archive_arguments(system: Settings) -> dict[str, Any]:
 
 def _states_of_file(data: Settings) -> np.ndarray:
     """Return a variable of any netCDF file as `(split, samples, space)`."""
-    from scoreda.datasets import open_dataset
-    from scoreda.datasets.layout import check_finite
+    from scoreda.datasets.fields import AnnualCycle, read_field
 
-    with open_dataset(data["file"], needs=(data["variable"],)) as ds:
-        field = ds[data["variable"]]
-        unknown = {data["split"], data["space"], *data["select"]} - set(field.dims)
-        if unknown:
-            raise ScoredaError(
-                f"{data['file']}: `{data['variable']}` has dimensions {', '.join(map(str, field.dims))}; "
-                f"`split`, `space` and `select` name {', '.join(sorted(unknown))}."
-            )
-        field = field.isel({dim: slice(*bounds) for dim, bounds in data["select"].items()})
-        states = field.transpose(data["split"], ..., data["space"]).values.astype(np.float32)
-    check_finite(states, data["file"])
+    split, space = data["split"], data["space"]
+    field = read_field(data["file"], data["variable"], data["select"], needs=(split, space))
+    if "harmonics" in data:
+        field = AnnualCycle.of(field, data["harmonics"], split).anomalies(field)
+    states = field.transpose(split, ..., space).values.astype(np.float32)
     return states.reshape(len(states), -1, states.shape[-1])
 
 

@@ -1,0 +1,87 @@
+"""Fields of a user's own netCDF file: one variable, cut and checked, and its anomalies from the mean annual cycle."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from scoreda.datasets.layout import check_finite, open_dataset
+from scoreda.errors import ScoredaError
+
+__all__ = ["AnnualCycle", "read_field"]
+
+
+def read_field(
+    path: Path | str, variable: str, select: Mapping[str, Sequence[int]] | None = None, needs: Sequence[str] = ()
+) -> xr.DataArray:
+    """Read one variable of a netCDF file into memory.
+
+    Args:
+        path: The file.
+        variable: Its name.
+        select: Dimensions to cut to `[start, stop]`, by position.
+        needs: Dimensions that it must have.
+
+    Raises:
+        ScoredaError: if the file or the variable is not there, a dimension is not known, or a value is NaN or Inf.
+    """
+    select = select or {}
+    with open_dataset(path, needs=(variable,)) as ds:
+        unknown = {*needs, *select} - set(ds[variable].dims)
+        if unknown:
+            raise ScoredaError(
+                f"{path}: `{variable}` has dimensions {', '.join(map(str, ds[variable].dims))}; "
+                f"the settings name {', '.join(sorted(unknown))}."
+            )
+        field = ds[variable].isel({dim: slice(*bounds) for dim, bounds in select.items()}).load()
+    check_finite(field.values, str(path))
+    return field
+
+
+@dataclass(frozen=True, eq=False)
+class AnnualCycle:
+    r"""The mean and the first harmonics of the year at every point of a field, fitted by least squares.
+
+    $$ c(t) = c_0 + \sum_{h=1}^{H} a_h \cos(2 \pi h\, t) + b_h \sin(2 \pi h\, t), \quad t \text{ in years} $$
+
+    With a few years of data this is steadier than one mean for each calendar month: 1 + 2 H numbers, not 12.
+
+    Attributes:
+        coefficients: `(1 + 2 H, ...)`, in the units of the field.
+        dim: The dimension of dates.
+    """
+
+    coefficients: np.ndarray
+    dim: str
+
+    @classmethod
+    def of(cls, field: xr.DataArray, harmonics: int, dim: str = "time") -> "AnnualCycle":
+        """Fit the cycle to `field`, whose coordinate `dim` holds dates.
+
+        Raises:
+            ScoredaError: if `dim` holds no dates, or fewer of them than there are coefficients.
+        """
+        basis = _basis(field, harmonics, dim)
+        if len(basis) < basis.shape[1]:
+            raise ScoredaError(f"{harmonics} harmonics need {basis.shape[1]} dates or more, got {len(basis)}.")
+        values = field.transpose(dim, ...).values.astype(np.float64)
+        solution = np.linalg.lstsq(basis, values.reshape(len(values), -1), rcond=None)[0]
+        return cls(solution.reshape(-1, *values.shape[1:]), dim)
+
+    def anomalies(self, field: xr.DataArray) -> xr.DataArray:
+        """Return `field` minus the cycle at its dates, `dim` first, the other dimensions as in the fitted field."""
+        field = field.transpose(self.dim, ...)
+        basis = _basis(field, (len(self.coefficients) - 1) // 2, self.dim)
+        return field - np.tensordot(basis, self.coefficients, axes=1)
+
+
+def _basis(field: xr.DataArray, harmonics: int, dim: str) -> np.ndarray:
+    """Return the constant and the harmonics at the dates of `field`, `(dates, 1 + 2 harmonics)`."""
+    dates = field[dim].values
+    if not np.issubdtype(dates.dtype, np.datetime64):
+        raise ScoredaError(f"`{dim}` holds no dates, so there is no annual cycle to remove. Leave `harmonics` out.")
+    years = (dates - dates.astype("datetime64[Y]")) / np.timedelta64(1, "D") / 365.25
+    phase = 2 * np.pi * years[:, None] * np.arange(1, harmonics + 1)
+    return np.concatenate([np.ones((len(years), 1)), np.cos(phase), np.sin(phase)], axis=1)
