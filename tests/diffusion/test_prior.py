@@ -76,9 +76,10 @@ def test_that_samples_come_in_batches_of_different_states():
 
 
 def test_that_samples_of_an_untrained_prior_are_white_noise_in_physical_units():
-    samples = make_prior(sigma_data=0.5, trained=False).sample(1000, 10, seed=1, steps=64)
-    assert samples.mean() == pytest.approx(10.0, abs=0.06)
-    assert samples.std() == pytest.approx(1.5, rel=0.02)
+    prior = make_prior(VPCosine(), sigma_data=1.0, trained=False)  # the flow leaves white noise alone
+    samples = prior.sample(1000, 10, seed=1, steps=16)
+    assert samples.mean() == pytest.approx(10.0, abs=0.12)
+    assert samples.std() == pytest.approx(3.0, rel=0.02)
 
 
 @pytest.mark.parametrize("sigma", [0.7, np.array([0.1, 0.5, 1.0, 3.0, 9.0])], ids=["scalar", "rows"])

@@ -201,6 +201,7 @@ def test_that_a_nan_stops_training_with_the_last_checkpoint_untouched(tmp_path, 
     for _ in range(6):
         trainer.update()
     trainer.save()
+    (tmp_path / "metrics.jsonl").touch()
     good = (tmp_path / "last.pt").read_bytes()
     spoil(trainer, after)
     with pytest.raises(ScoredaError, match="NaN or infinite.*untouched"):
