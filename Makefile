@@ -12,7 +12,7 @@ BIN         := $(VENV)/bin
 ONE_THREAD  := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
 .DEFAULT_GOAL := demo
-.PHONY: venv demo train test slow lint docs bench clean
+.PHONY: venv demo train sst test slow lint docs bench clean
 
 venv: $(VENV)/.installed
 
@@ -27,6 +27,13 @@ demo: venv
 
 train: venv
 	$(BIN)/scoreda train configs/lorenz96.yaml --out runs/prior --resume
+
+sst: venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[examples]'
+	mkdir -p runs/sst
+	cp "$$($(BIN)/python -c 'import iris_sample_data; print(iris_sample_data.path)')/ostia_monthly.nc" runs/sst/
+	$(BIN)/scoreda train configs/sst.yaml --out runs/sst/prior --resume
+	$(BIN)/python docs/examples/sst.py --out runs/sst
 
 test: venv
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 import yaml
 
 from scoreda.assimilation import OptimalInterpolation
-from scoreda.diffusion import load_prior
+from scoreda.diffusion import EDM, GaussianDenoiser, load_prior
 from scoreda.experiments.config import Training, load_config, resolved
 from scoreda.experiments.train import train_prior
 
@@ -33,7 +34,7 @@ def sst():
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    """The shipped configuration on a small file of the same layout: 54 months, land east of the part that is cut out."""
+    """The shipped configuration on a small file of the same layout, land on either side of the part cut out."""
     folder = tmp_path_factory.mktemp("sst")
     rng = np.random.default_rng(3)
     dates = np.arange("2006-04", "2010-10", dtype="datetime64[M]").astype("datetime64[ns]")
@@ -136,6 +137,29 @@ def test_that_optimal_interpolation_is_the_closed_form_at_the_observed_points(ss
     seen = np.flatnonzero(np.isfinite(y))
     gain = B[:, seen] @ np.linalg.inv(B[np.ix_(seen, seen)] + sst.OBS_STD**2 * np.eye(len(seen)))
     np.testing.assert_allclose(analysis[3].mean(0), gain @ y[seen], atol=1e-4)
+
+
+def test_that_the_guidance_is_exact_for_a_gaussian_prior(sst):
+    rng = np.random.default_rng(11)
+    A = torch.as_tensor(rng.normal(size=(6, 6)))
+    C, R, s = A @ A.T + 0.1 * torch.eye(6, dtype=torch.float64), 0.3, 1.7
+    exact = GaussianDenoiser(torch.zeros(6, dtype=torch.float64), C, EDM())
+    x_t, y = (torch.as_tensor(rng.normal(size=(2, 6))) for _ in range(2))
+    y[0, [0, 3]] = torch.nan
+    t = EDM().time(torch.tensor(s, dtype=torch.float64))
+    guided = sst.GaussianMoments(exact, C, y, R)(x_t[:, None], t)[:, 0]
+    for k in range(2):
+        seen = torch.isfinite(y[k]).double()
+        precision = torch.linalg.inv(C) + torch.eye(6) / s**2 + torch.diag(seen) / R
+        expected = torch.linalg.solve(precision, x_t[k] / s**2 + seen * y[k].nan_to_num() / R)
+        torch.testing.assert_close(guided[k], expected, rtol=1e-8, atol=1e-8)
+
+
+def test_that_homogeneous_rows_depend_on_distance_alone(sst, archive):
+    C = archive.homogeneous_rows.cov
+    np.testing.assert_allclose(C[0, 2 * LATITUDES], C[3 * LATITUDES + 1, 5 * LATITUDES + 1])
+    assert C[0, 1] == 0
+    assert C[0, 0] == pytest.approx((archive.months**2).mean())
 
 
 @pytest.mark.slow
