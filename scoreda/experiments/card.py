@@ -35,7 +35,7 @@ It knows the climate of the system above and nothing of another forcing, model o
 
 ## Settings
 
-`scoreda train` with this configuration gives the same weights, to the bit on the same kind of machine.
+`scoreda train` with this configuration gives the same weights, to the bit on the same kind of machine and number of threads (one).
 
 ```yaml
 {settings}```
