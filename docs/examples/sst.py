@@ -212,7 +212,7 @@ class GaussianMoments:
         return x_hat + (torch.linalg.solve(S, self.seen * (self.y - x_hat[:, 0])) @ V)[:, None]
 
 
-def sampled_rows(prior: Prior, members: int, steps: int = 18) -> Run:
+def sampled_rows(prior: Prior, members: int, steps: int = 12) -> Run:
     """Return the run that draws from the learned prior given the observations, every row of every month by itself."""
 
     def run(archive: Archive, twin: xr.Dataset, rng: np.random.Generator) -> np.ndarray:
@@ -238,9 +238,10 @@ def methods(archive: Archive, prior: Prior) -> dict[str, Run]:
     return {
         "nothing observed": cycled(FreeRun, 200),
         "OI, rows apart": cycled(lambda model: OptimalInterpolation(model, archive.climate_of_rows), 200),
-        "learned prior, rows apart": sampled_rows(prior, 20),
+        "learned prior, rows apart": sampled_rows(prior, 40),
         "OI": cycled(lambda model: OptimalInterpolation(model, archive.climate), 200),
-        "EnKF": cycled(StochasticEnKF, 500),
+        "EnKF": cycled(StochasticEnKF, 200),
+        "EnKF, more members": cycled(StochasticEnKF, 500),
         "score filter, Gaussian part": cycled(lambda model: CoupledScoreFilter(model, **COUPLED), 200),
         "score filter": cycled(lambda model: CoupledScoreFilter(model, **learned), 200),
     }
@@ -274,14 +275,26 @@ def compare(
             yield dict(method=name, draw=draw, members=analysis.shape[1]) | scores(analysis, twin), twin, analysis
 
 
+def denoising(archive: Archive, prior: Prior, months: np.ndarray) -> Iterator[tuple[float, float, float]]:
+    """Yield noise (K), and the RMSE with which the prior and the Gaussian of rows denoise rows of `months`."""
+    rows, C = rows_of(months, archive.months.shape[2]), archive.covariance_of_rows
+    for std in (0.25, 0.5, 1.0, 2.0, 4.0):
+        noisy = rows + std * np.random.default_rng(1).normal(size=rows.shape)
+        gaussian = np.linalg.solve(C + std**2 * np.eye(len(C)), C @ noisy.T).T
+        yield std, *(float(np.sqrt(((x - rows) ** 2).mean())) for x in (prior.denoise(noisy, std), gaussian))
+
+
 def main(out: Path, config: Path, draws: int) -> None:
     """Run the comparison; `scores.csv`, figures and `report.html` go to `out`, which holds the trained `prior`."""
+    prior = load_prior(out / "prior")
     field, train = read_months(resolved(load_config(Training, config)))
     archive = Archive(field.values[:train])
     withheld = field.isel(time=slice(train, train + MONTHS)).assign_attrs(units="K", long_name="anomaly")
     truth = withheld.values.reshape(withheld.sizes["time"], -1)
+    for values in denoising(archive, prior, truth):
+        print("denoising rows with noise {:.2f} K: prior {:.3f} K, Gaussian {:.3f} K".format(*values))
     rows, means, obs = [], {}, truth
-    for row, twin, analysis in compare(methods(archive, load_prior(out / "prior")), archive, truth, draws):
+    for row, twin, analysis in compare(methods(archive, prior), archive, truth, draws):
         print("draw {draw}: {method:28} RMSE {rmse:.3f} K, CRPS {crps:.3f} K".format(**row), flush=True)
         rows.append(row)
         if row["draw"] == 0 and row["method"] in DRAWN:

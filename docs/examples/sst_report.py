@@ -47,7 +47,7 @@ def maps(field: xr.DataArray, obs: np.ndarray, means: Mapping[str, np.ndarray]) 
         means: Name and ensemble mean `(Nx,)` of each method.
     """
     bound = float(np.abs(field).max())
-    fig = Figure(figsize=(10, 2.3 * (1 + len(means))), layout="constrained")
+    fig = Figure(figsize=(10, 1.6 * (1 + len(means))), layout="constrained")
     axes = fig.subplots(1 + len(means), 2)
     look: dict[str, Any] = dict(centred=True, limits=(-bound, bound))
     map2d(field.T, axes[0, 0], title="truth", **look)
