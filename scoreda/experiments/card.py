@@ -35,7 +35,8 @@ It knows the climate of the system above and nothing of another forcing, model o
 
 ## Settings
 
-`scoreda train` with this configuration gives the same weights, to the bit on the same kind of machine and number of threads (one).
+`scoreda train` with this configuration gives the same weights, to the bit on the same kind of machine
+with the same number of threads (one).
 
 ```yaml
 {settings}```

@@ -202,8 +202,8 @@ class DataSection(Section):
     """Any netCDF file as an archive.
 
     `space` is the dimension of the field, `split` the one whose last part is held out (time, or trajectory); every
-    other dimension holds samples. `select` cuts dimensions to `[start, stop]` by position. With `harmonics`, `split` holds
-    dates, and the mean annual cycle of what is left (its mean and so many harmonics) is removed.
+    other dimension holds samples. `select` cuts dimensions to `[start, stop]` by position. With `harmonics`, `split`
+    holds dates, and the mean annual cycle of what is left (its mean and so many harmonics) is removed.
     """
 
     file: str

@@ -28,7 +28,7 @@ class ETKF:
 
     Exact when: the operator is linear; mean and covariance are then the Kalman update with the sample covariance.
     Source: Bishop et al. (2001), https://doi.org/10.1175/1520-0493(2001)129<0420:ASWTET>2.0.CO;2; symmetric form and
-        rotation: Sakov and Oke (2008), https://doi.org/10.1175/2007MWR2021.1
+    rotation: Sakov and Oke (2008), https://doi.org/10.1175/2007MWR2021.1
     """
 
     name = "etkf"
