@@ -151,10 +151,10 @@ def test_that_a_dry_run_shows_what_it_will_take_and_writes_nothing(here, run):
 
 
 def test_that_the_demo_takes_a_prior_and_overrides(prior, run):
-    code, out, _ = run("demo", "--prior", prior, "--dry-run", "cases.bao2024.cycles=77")
+    code, out, _ = run("demo", "--prior", prior, "--dry-run", "cases.bao2024.cycles=177")
     assert code == 0
     assert f"prior: {prior}" in out
-    assert "cycles: 77" in out
+    assert "cycles: 177" in out
 
 
 def test_that_a_dry_run_reads_back_as_the_configuration(here, run):
