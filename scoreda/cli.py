@@ -21,10 +21,8 @@ INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 2 for bad input, 130 when interrupted."""
     args = _parse(argv)
-    # A cycle is many small decompositions and network calls, which threads slow down: badly on a busy machine.
+    # A cycle is many small decompositions, which BLAS threads slow down, several times over on a busy machine.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if args.command not in (_train, _sample):
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         with _output(args.quiet):
             args.command(args)

@@ -1,7 +1,8 @@
 """A learned prior: a denoiser, its normaliser and where it came from, in one file of safetensors."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,21 @@ __all__ = ["Prior", "load_prior", "save_prior", "shipped_priors"]
 
 FORMAT = "scoreda-prior-1"
 WEIGHTS = "weights.safetensors"
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread for a while.
+
+    The batches of a filter are too small to share, and where Numba's threads share the OpenMP of torch's, waiting for
+    each other costs a busy machine a factor of thirty.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Prior:
@@ -55,6 +71,7 @@ class Prior:
         return self.normaliser.invert(x[:, 0].double().cpu().numpy())
 
     @torch.no_grad()
+    @one_thread()
     def denoise(self, E: np.ndarray, sigma: float | np.ndarray) -> np.ndarray:
         """Return E[x | x + sigma eps = E] for states `(N, Nx)`; `sigma`, a scalar or `(N,)`, in physical units."""
         s = np.broadcast_to(sigma, len(E)) / self.normaliser.std

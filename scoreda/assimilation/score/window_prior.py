@@ -13,6 +13,7 @@ import torch
 from scoreda.assimilation.score.symmetric import Symmetric
 from scoreda.datasets import Climatology
 from scoreda.diffusion import Prior
+from scoreda.diffusion.prior import one_thread
 
 __all__ = ["GaussianWindowPrior", "LearnedWindowPrior", "WindowPrior"]
 
@@ -53,6 +54,7 @@ class LearnedWindowPrior:
         self.evaluations += 1
         return (self.prior.denoise(x[None], sigma)[0] - x) / sigma**2
 
+    @one_thread()
     def precision(self, x: np.ndarray, sigma: float) -> np.ndarray:
         """Return (I - d x_hat / d x) / sigma^2, symmetrised; eigenvalues below a tenth of the
         climate's precision (where p is not concave) are raised to it.
