@@ -52,8 +52,9 @@ class Lorenz96:
     def step(self, E: np.ndarray, steps: int = 1) -> np.ndarray:
         """Advance the ensemble `E` `(N, Nx)` by `steps` steps of `dt`."""
         E = check_states(E, self.size)
-        # Starting threads costs about as much as 20,000 variable-steps.
-        advance = kernels.advance_parallel if E.size * steps > 20_000 else kernels.advance
+        # Threads pay from about a millisecond of work on. In smaller doses those that wait take the processor from
+        # whatever runs between two calls.
+        advance = kernels.advance_parallel if E.size * steps > 1_000_000 else kernels.advance
         return advance(E, steps, self.dt, self.forcing, self._nodes, self._weights)
 
     def tangent(self, x: np.ndarray, dX: np.ndarray, steps: int = 1) -> tuple[np.ndarray, np.ndarray]:
