@@ -90,7 +90,7 @@ def test_that_the_configuration_is_kept_with_its_hash():
 
 
 def test_that_history_holds_the_command_without_the_folders_of_this_machine(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["/home/someone/bin/scoreda", "demo", "--out=/scratch/someone/runs", "runs/demo"])
+    monkeypatch.setattr("sys.argv", ["/opt/someone/bin/scoreda", "demo", "--out=/scratch/someone/runs", "runs/demo"])
     assert provenance("a title", 0)["history"].endswith("Z scoreda demo --out=runs runs/demo")
 
 
