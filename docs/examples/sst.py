@@ -7,7 +7,8 @@ Twelve months are withheld. Of each, a tenth of the points is observed with erro
 reconstructs the field from them month by month. Scores are taken at the points that were not observed.
 
 What is yours here: `read_months` (data), `damped_persistence` (model) and `observe` (observations). A state
-is the whole field, ordered by longitude, then latitude.
+is the whole field, ordered by longitude, then latitude: the band is ten degrees wide and a hundred long, so that
+distance along the state is distance in longitude, and the one-dimensional localisation of the filters applies.
 """
 
 import argparse
@@ -38,7 +39,7 @@ SHOWN = 2  # the month on the map: December 2009, the height of an El Nino
 
 # Half-widths of the covariance taper in longitude and latitude, grid points. docs/sst.md tells what was tuned and how.
 TAPER = (72.0, 15.0)
-COUPLED: dict[str, Any] = dict(radius=None, steps=3)
+RADIUS = 72.0  # of the score filter, longitudes
 
 Run = Callable[["Archive", xr.Dataset, np.random.Generator], np.ndarray]
 
@@ -233,8 +234,9 @@ def sampled_rows(prior: Prior, members: int, steps: int = 12) -> Run:
 
 def methods(archive: Archive, prior: Prior) -> dict[str, Run]:
     """Return every method by the name it has in the table."""
-    fields = PriorOfRows(prior, archive.months.shape[2])
-    learned: dict[str, Any] = COUPLED | dict(prior=fields, climatology=archive.homogeneous_rows)
+    latitudes = archive.months.shape[2]
+    coupled: dict[str, Any] = dict(radius=RADIUS * latitudes, steps=3, periodic=False)
+    learned = dict(prior=PriorOfRows(prior, latitudes), climatology=archive.homogeneous_rows)
     return {
         "nothing observed": cycled(FreeRun, 200),
         "OI, rows apart": cycled(lambda model: OptimalInterpolation(model, archive.climate_of_rows), 200),
@@ -242,8 +244,8 @@ def methods(archive: Archive, prior: Prior) -> dict[str, Run]:
         "OI": cycled(lambda model: OptimalInterpolation(model, archive.climate), 200),
         "EnKF": cycled(StochasticEnKF, 200),
         "EnKF, more members": cycled(StochasticEnKF, 500),
-        "score filter, Gaussian part": cycled(lambda model: CoupledScoreFilter(model, **COUPLED), 200),
-        "score filter": cycled(lambda model: CoupledScoreFilter(model, **learned), 200),
+        "score filter, Gaussian part": cycled(lambda model: CoupledScoreFilter(model, **coupled), 200),
+        "score filter": cycled(lambda model: CoupledScoreFilter(model, **coupled, **learned), 200),
     }
 
 
