@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from scoreda.diffusion import EDM, VPCosine
-from scoreda.diffusion.schedules import expand, log_normal_sigma, schedule_from_spec
+from scoreda.diffusion.schedules import expand, schedule_from_spec
+from scoreda.diffusion.training.levels import log_normal_sigma
 from scoreda.errors import ScoredaError
 
 SCHEDULES = [EDM(), EDM(0.01, 300.0, 3.0), VPCosine(), VPCosine(0.02, 0.01, 1.0)]

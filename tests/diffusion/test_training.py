@@ -163,7 +163,9 @@ def test_that_a_checkpoint_from_before_the_losses_were_kept_still_resumes(tmp_pa
 
 def test_that_checkpoints_follow_the_clock_and_not_the_validations(tmp_path, monkeypatch):
     clock, saved = iter(range(10_000)), []  # every look at the clock takes a second
-    monkeypatch.setattr("scoreda.diffusion.training.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    monkeypatch.setattr(
+        "scoreda.diffusion.training.trainer.time", SimpleNamespace(monotonic=lambda: float(next(clock)))
+    )
     trainer = make_trainer(tmp_path, steps=20, validate_every=20, checkpoint_minutes=11 / 60)
     trainer.save = lambda: saved.append(trainer.step)
     trainer.run()

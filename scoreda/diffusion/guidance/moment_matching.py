@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vjp
 
-from scoreda.diffusion.denoisers import Denoiser, ratio
+from scoreda.diffusion.denoisers import Denoiser
+from scoreda.diffusion.guidance.observed import Observed
+from scoreda.diffusion.schedules import ratio
 
 __all__ = ["MomentMatching", "conjugate_gradient"]
 
@@ -29,7 +31,7 @@ class MomentMatching:
         denoiser: The prior.
         y: Observations, `(Ny,)` or `(B, Ny)`; NaN where missing.
         H: Operator from states `(B, *)` to `(B, Ny)`, differentiable by torch.
-        R: Observation-error variances, a scalar or `(Ny,)` (a diagonal covariance).
+        R: Observation-error covariance: a scalar variance, variances `(Ny,)`, or a matrix `(Ny, Ny)`.
         iterations: Conjugate-gradient iterations of the Ny x Ny system; None solves to convergence.
 
     Exact when: the prior is Gaussian and `H` linear. A member's result never depends on the others in the batch.
@@ -43,14 +45,8 @@ class MomentMatching:
         R: Tensor | float,
         iterations: int | None = None,
     ) -> None:
-        self.denoiser, self.schedule, self.H, self.iterations = denoiser, denoiser.schedule, H, iterations
-        self.present = ~torch.isnan(y)
-        self.y = torch.where(self.present, y, torch.zeros_like(y))
-        R = torch.as_tensor(R, dtype=y.dtype, device=y.device)
-        if not bool((R > 0).all()):
-            raise ValueError("the observation-error variances `R` must be positive. Pass variances, obs_std**2.")
-        # A missing value is one whose row of H is zero and whose residual is zero: any R does.
-        self.R = torch.where(self.present, R, torch.ones_like(y))
+        self.denoiser, self.schedule, self.iterations = denoiser, denoiser.schedule, iterations
+        self.observed = Observed(y, H, R)
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Return E[x | x_t, y] under the Gaussian approximation of p(x | x_t)."""
@@ -58,20 +54,17 @@ class MomentMatching:
         alpha_t, s = ratio(self.schedule, t, x_t)
         scale = s**2 * alpha_t  # sigma_t^2 / alpha_t
         x_hat, pull = vjp(lambda x: self.denoiser(x, t), x_t)  # type: ignore[misc]
-        y_hat, H_transpose = vjp(self._observe, x_hat)  # type: ignore[misc]
+        y_hat, H_transpose = vjp(self.observed.predict, x_hat)  # type: ignore[misc]
 
         def V(v: Tensor) -> Tensor:
             return scale * pull(v)[0]  # the Jacobian of an exact denoiser is symmetric
 
         def gram(u: Tensor) -> Tensor:
-            return self.R * u + jvp(self._observe, (x_hat,), (V(H_transpose(u)[0]),))[1]
+            HVHu = jvp(self.observed.predict, (x_hat,), (V(H_transpose(u)[0]),))[1]
+            return self.observed.multiply(u) + HVHu
 
-        residual = torch.where(self.present, self.y - y_hat, torch.zeros_like(y_hat))
-        u = conjugate_gradient(gram, residual, self.iterations)
+        u = conjugate_gradient(gram, self.observed.residual(y_hat), self.iterations)
         return x_hat + V(H_transpose(u)[0])
-
-    def _observe(self, x: Tensor) -> Tensor:
-        return torch.where(self.present, self.H(x), torch.zeros((), dtype=x.dtype, device=x.device))
 
 
 def conjugate_gradient(

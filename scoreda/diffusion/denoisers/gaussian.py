@@ -1,0 +1,54 @@
+"""Exact denoisers of Gaussians."""
+
+import torch
+from torch import Tensor
+
+from scoreda.diffusion.schedules import Schedule, ratio
+
+__all__ = ["CirculantGaussian", "GaussianDenoiser"]
+
+
+class GaussianDenoiser:
+    r"""The exact denoiser of $N(m, C)$: $\hat x = m + C (C + s^2)^{-1} (x_t / \alpha_t - m)$, computed by eigenvalues.
+
+    Args:
+        mean: Shape `(n,)`, n = C L of the flattened samples.
+        cov: Shape `(n, n)`, symmetric positive semi-definite.
+        schedule: Any schedule.
+    """
+
+    def __init__(self, mean: Tensor, cov: Tensor, schedule: Schedule) -> None:
+        if cov.shape != (len(mean), len(mean)):
+            raise ValueError(f"`cov` must have shape ({len(mean)}, {len(mean)}), got {tuple(cov.shape)}.")
+        self.mean, self.schedule = mean, schedule
+        self._values, self._vectors = torch.linalg.eigh(cov)
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Return E[x | x_t], the shape of `x_t`."""
+        t = torch.as_tensor(t, dtype=x_t.dtype, device=x_t.device)
+        flat = x_t.flatten(1)
+        alpha_t, s = ratio(self.schedule, t, flat)
+        w = self._values.clamp_min(0)
+        gain = w / (w + s**2)
+        return (self.mean + ((flat / alpha_t - self.mean) @ self._vectors * gain) @ self._vectors.T).reshape(x_t.shape)
+
+
+class CirculantGaussian:
+    r"""The exact denoiser of a homogeneous Gaussian field on a ring, diagonal in Fourier space (a Wiener filter).
+
+    Args:
+        mean: The field's mean, a scalar.
+        spectrum: Eigenvalues of the circulant covariance, shape `(L // 2 + 1,)`, in `rfft` order.
+        schedule: Any schedule.
+    """
+
+    def __init__(self, mean: float, spectrum: Tensor, schedule: Schedule) -> None:
+        self.mean, self.spectrum, self.schedule = float(mean), spectrum, schedule
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Return E[x | x_t] for `x_t` `(B, C, L)`."""
+        t = torch.as_tensor(t, dtype=x_t.dtype, device=x_t.device)
+        alpha_t, s = ratio(self.schedule, t, x_t)
+        gain = self.spectrum / (self.spectrum + s**2)
+        wave = torch.fft.rfft(x_t / alpha_t - self.mean)
+        return self.mean + torch.fft.irfft(wave * gain, n=x_t.shape[-1])

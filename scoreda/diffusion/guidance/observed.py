@@ -1,0 +1,74 @@
+"""What was observed, in the form that every guidance method uses."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+__all__ = ["Observed"]
+
+
+class Observed:
+    """Observations `y = H(x) + e`, `e ~ N(0, R)`, with gaps.
+
+    A missing value becomes one whose row of H is zero, whose residual is zero and whose error is independent of the
+    others: then any variance does, and no method needs to know of gaps.
+
+    Args:
+        y: Observations, `(Ny,)` or `(B, Ny)`; NaN where missing.
+        H: Operator from states `(B, *)` to `(B, Ny)`, differentiable by torch.
+        R: Observation-error covariance: a scalar variance, variances `(Ny,)`, or a matrix `(Ny, Ny)`.
+
+    Raises:
+        ValueError: if `R` is not positive (definite), or its shape fits neither.
+    """
+
+    def __init__(self, y: Tensor, H: Callable[[Tensor], Tensor], R: Tensor | float) -> None:
+        self.H, self.present = H, ~torch.isnan(y)
+        self.y = torch.where(self.present, y, torch.zeros_like(y))
+        R = torch.as_tensor(R, dtype=y.dtype, device=y.device)
+        self.is_diagonal = R.ndim < 2
+        if R.ndim > 2 or not all(n == y.shape[-1] for n in R.shape):
+            raise ValueError(
+                f"`R` must be a variance, variances ({y.shape[-1]},) or a covariance ({y.shape[-1]}, {y.shape[-1]}), "
+                f"got shape {tuple(R.shape)}."
+            )
+        _check_positive(R)
+        self.R = self._diagonal(R) if self.is_diagonal else self._full(R)
+
+    def _diagonal(self, R: Tensor) -> Tensor:
+        return torch.where(self.present, R, torch.ones_like(self.y))
+
+    def _full(self, R: Tensor) -> Tensor:
+        both = self.present[..., :, None] & self.present[..., None, :]
+        return torch.where(both, R, torch.eye(len(R), dtype=R.dtype, device=R.device))
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Return H(x) `(B, Ny)`, zero where nothing is observed."""
+        return torch.where(self.present, self.H(x), torch.zeros((), dtype=x.dtype, device=x.device))
+
+    def residual(self, y_hat: Tensor) -> Tensor:
+        """Return `y - y_hat` `(B, Ny)`, zero where nothing is observed."""
+        return torch.where(self.present, self.y - y_hat, torch.zeros_like(y_hat))
+
+    def covariance(self, added: Tensor | float = 0.0) -> Tensor:
+        """Return R + diag(added): variances `(..., Ny)` if R is diagonal, else matrices `(..., Ny, Ny)`."""
+        added = torch.as_tensor(added, dtype=self.y.dtype, device=self.y.device)
+        if self.is_diagonal:
+            return self.R + added
+        return self.R + torch.diag_embed(added.expand(*added.shape[:-1], self.y.shape[-1]))
+
+    def multiply(self, u: Tensor) -> Tensor:
+        """Return R u for rows `u` `(B, Ny)`."""
+        return self.R * u if self.is_diagonal else torch.einsum("...ij,...j->...i", self.R, u)
+
+    def solve(self, residual: Tensor, added: Tensor | float = 0.0) -> Tensor:
+        """Return (R + diag(added))^-1 residual; `added` a scalar, `(B, 1)` or `(B, Ny)`."""
+        C = self.covariance(added)
+        return residual / C if self.is_diagonal else torch.linalg.solve(C, residual[..., None])[..., 0]
+
+
+def _check_positive(R: Tensor) -> None:
+    positive = (R > 0).all() if R.ndim < 2 else torch.linalg.cholesky_ex(R)[1] == 0
+    if not bool(positive):
+        raise ValueError("the observation-error covariance `R` must be positive. Pass variances, obs_std**2.")

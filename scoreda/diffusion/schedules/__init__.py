@@ -1,0 +1,53 @@
+r"""Noise schedules: how much signal and how much noise at diffusion time `t`.
+
+Every schedule rests on one kernel, $p(x_t \mid x) = N(\alpha_t x, \sigma_t^2 I)$, with `t = 0` (almost) clean and
+`t = 1` noise. One schedule object serves training, sampling and guidance, and is stored with the weights.
+"""
+
+from typing import Any
+
+from scoreda.diffusion.schedules.base import (
+    Schedule,
+    diffusion,
+    drift,
+    expand,
+    log_snr,
+    noised,
+    noised_stepwise,
+    ratio,
+    transition,
+)
+from scoreda.diffusion.schedules.edm import EDM
+from scoreda.diffusion.schedules.vp import VPCosine
+from scoreda.errors import ScoredaError, suggest
+
+__all__ = [
+    "EDM",
+    "SCHEDULES",
+    "Schedule",
+    "VPCosine",
+    "diffusion",
+    "drift",
+    "expand",
+    "log_snr",
+    "noised",
+    "noised_stepwise",
+    "ratio",
+    "schedule_from_spec",
+    "transition",
+]
+
+SCHEDULES: dict[str, Any] = {kind.name: kind for kind in (EDM, VPCosine)}
+
+
+def schedule_from_spec(spec: dict[str, Any]) -> Schedule:
+    """Rebuild a schedule from `schedule.spec()`.
+
+    Raises:
+        ScoredaError: if there is no schedule of that name.
+    """
+    settings = dict(spec)
+    name = settings.pop("name", "")
+    if name not in SCHEDULES:
+        raise ScoredaError(f"unknown schedule '{name}'; {suggest(name, SCHEDULES)}")
+    return SCHEDULES[name](**settings)

@@ -1,0 +1,79 @@
+"""What every schedule offers, and what follows from it for all of them alike."""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.func import jvp
+
+__all__ = ["Schedule", "diffusion", "drift", "expand", "log_snr", "noised", "noised_stepwise", "ratio", "transition"]
+
+
+class Schedule(Protocol):
+    """`alpha(t)` and `sigma(t)`, decreasing ratio alpha/sigma; `time(sigma)` inverts the ratio sigma/alpha."""
+
+    name: str
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """Return the signal scale."""
+        ...
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """Return the noise standard deviation."""
+        ...
+
+    def time(self, ratio: Tensor | float) -> Tensor:
+        """Return the `t` at which sigma / alpha equals `ratio`."""
+        ...
+
+    def spec(self) -> dict[str, Any]:
+        """Return the settings that rebuild the schedule."""
+        ...
+
+
+def ratio(schedule: Schedule, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `alpha_t` and the noise-to-signal ratio `sigma_t / alpha_t`, shaped to broadcast against `x`."""
+    alpha_t = schedule.alpha(t)
+    return expand(alpha_t, x), expand(schedule.sigma(t) / alpha_t, x)
+
+
+def log_snr(schedule: Schedule, t: Tensor) -> Tensor:
+    """Return ln(alpha_t^2 / sigma_t^2), the log signal-to-noise ratio."""
+    return 2 * (schedule.alpha(t).log() - schedule.sigma(t).log())
+
+
+def drift(schedule: Schedule, t: Tensor) -> Tensor:
+    """Return `f(t)` of the forward equation dx = f x dt + g dw, that is d ln(alpha) / dt."""
+    return jvp(lambda u: schedule.alpha(u).log(), (t,), (torch.ones_like(t),))[1]
+
+
+def diffusion(schedule: Schedule, t: Tensor) -> Tensor:
+    """Return `g(t)` of the forward equation; g^2 = d sigma^2 / dt - 2 f sigma^2 (Song et al. 2021, eq. 29)."""
+    variance, growth = jvp(lambda u: schedule.sigma(u) ** 2, (t,), (torch.ones_like(t),))  # type: ignore[misc]
+    return (growth - 2 * drift(schedule, t) * variance).clamp_min(0).sqrt()
+
+
+def transition(schedule: Schedule, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Return factor and standard deviation of p(x_t | x_s) for `s < t`, the exact Gaussian step of the forward SDE."""
+    factor = schedule.alpha(t) / schedule.alpha(s)
+    return factor, (schedule.sigma(t) ** 2 - (factor * schedule.sigma(s)) ** 2).clamp_min(0).sqrt()
+
+
+def noised(schedule: Schedule, x: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+    """Return `x_t = alpha_t x + sigma_t eps` of clean `x`; `t` a scalar or `(B,)`."""
+    return expand(schedule.alpha(t), x) * x + expand(schedule.sigma(t), x) * eps
+
+
+def noised_stepwise(schedule: Schedule, x: Tensor, times: Tensor, generator: torch.Generator) -> Tensor:
+    """Return `x_t` along increasing `times`, step by step from clean `x`; shape `(len(times), *x.shape)`."""
+    draw = lambda: torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+    states = [noised(schedule, x, times[0], draw())]
+    for s, t in zip(times[:-1], times[1:], strict=True):
+        factor, std = transition(schedule, s, t)
+        states.append(factor * states[-1] + std * draw())
+    return torch.stack(states)
+
+
+def expand(v: Tensor, x: Tensor) -> Tensor:
+    """Give `v` (a scalar or one value per batch row) the trailing dimensions that broadcast against `x`."""
+    return v.reshape(v.shape + (1,) * (x.ndim - v.ndim)) if v.ndim else v
