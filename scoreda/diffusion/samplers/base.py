@@ -1,15 +1,19 @@
 """The loop that all samplers share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from scoreda.diffusion.denoisers import Denoiser
+from scoreda.diffusion.samplers.spacing import Spacing, spacing_by_name
 
-__all__ = ["Sampler", "noise"]
+__all__ = ["Sampler", "Step", "noise"]
+
+Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def noise(shape: tuple[int, ...], denoiser: Denoiser, generator: torch.Generator, start: float = 1.0) -> Tensor:
@@ -27,6 +31,10 @@ class Sampler(ABC):
         steps: Steps from `start` to zero noise.
         generator: Of the noise that a stochastic method adds; deterministic ones need none.
         progress: Show a progress bar when at a terminal.
+        spacing: Of the times: "uniform" in the schedule's t, "log_snr", "karras", or a function like those of
+            `samplers.spacing`.
+        final: "denoise" ends with the denoiser at t = 0, "none" with one more step of the method to the little noise
+            that is left there.
     """
 
     def __init__(
@@ -35,18 +43,29 @@ class Sampler(ABC):
         steps: int = 18,
         generator: torch.Generator | None = None,
         progress: bool = False,
+        spacing: Spacing | str = "uniform",
+        final: str = "denoise",
     ) -> None:
         if steps < 1:
             raise ValueError(f"`steps` must be at least 1, got {steps}. 18 is a good start.")
+        if final not in ("denoise", "none"):
+            raise ValueError(f"`final` must be 'denoise' or 'none', got '{final}'.")
         self.denoiser, self.steps, self.generator, self.progress = denoiser, steps, generator, progress
+        self.spacing, self.final = spacing_by_name(spacing) if isinstance(spacing, str) else spacing, final
 
     @abstractmethod
     def step(self, x_t: Tensor, t: Tensor, s: Tensor) -> Tensor:
         """Carry `x_t` from time `t` to the earlier time `s`."""
 
+    def stepper(self) -> Step:
+        """Return the `step` of one path; a method that remembers earlier steps gives every path its own memory."""
+        return self.step
+
     def times(self, start: float = 1.0) -> Tensor:
-        """Return the times visited, from `start` down to 0; the last step, to zero noise, follows them."""
-        return torch.linspace(start, 0.0, self.steps, dtype=torch.float64)
+        """Return the times visited, from `start` down to 0; a last step to zero noise follows unless `final="none"`."""
+        if start <= 0:
+            raise ValueError(f"`start` must be above 0, where the data are, got {start}. 1.0 starts from noise.")
+        return self.spacing(self.denoiser.schedule, start, self.steps + (self.final == "none"))
 
     def __call__(self, x: Tensor, start: float = 1.0) -> Tensor:
         """Return samples from noisy states `x` `(B, *)` at time `start`."""
@@ -57,17 +76,44 @@ class Sampler(ABC):
     @torch.no_grad()
     def path(self, x: Tensor, start: float = 1.0) -> Iterator[Tensor]:
         """Yield the state after every step; the last is the sample."""
-        times = self.times(start).to(x)
+        times, step = self.times(start).to(x), self.stepper()
         with tqdm(total=self.steps, desc="sample", disable=None if self.progress else True) as bar:
             for t, s in zip(times[:-1], times[1:], strict=True):
-                x = self.step(x, t, s)
+                x = step(x, t, s)
                 bar.update()
                 yield x
-            x = self.denoiser(x, times[-1])
-            bar.update()
-        yield x
+            if self.final == "denoise":
+                x = self.denoiser(x, times[-1])
+                bar.update()
+                yield x
+
+    def trace(self, x: Tensor, times: Sequence[float], start: float = 1.0) -> Tensor:
+        """Return the states `(len(times), B, *)` at the visited times nearest to `times`; that at 0 is the sample."""
+        visited = [*self.times(start).tolist(), 0.0][: self.steps + 1]
+        nearest = [min(visited, key=lambda t: abs(t - wanted)) for wanted in times]
+        states = zip(visited, chain([x], self.path(x, start)), strict=True)
+        kept = {t: state for t, state in states if t in nearest}
+        return torch.stack([kept[t] for t in nearest])
 
     def estimates(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Return the expected signal and the expected noise in `x_t`."""
         x_hat = self.denoiser(x_t, t)
         return x_hat, (x_t - self.denoiser.schedule.alpha(t) * x_hat) / self.denoiser.schedule.sigma(t)
+
+    def require_generator(self) -> None:
+        """Refuse to be stochastic without a source of randomness.
+
+        Raises:
+            ValueError: if the sampler was given no generator.
+        """
+        if self.generator is None:
+            raise ValueError(
+                f"{type(self).__name__} adds noise and needs a `generator`, got None. "
+                "Pass generator=torch.Generator().manual_seed(0)."
+            )
+
+    def draw(self, x: Tensor) -> Tensor:
+        """Return white noise like `x` from the sampler's own generator."""
+        self.require_generator()
+        device = self.generator.device  # type: ignore[union-attr]
+        return torch.randn(x.shape, generator=self.generator, device=device, dtype=x.dtype).to(x.device)
