@@ -7,6 +7,8 @@ axes broadcast and stay. A NaN in the ensemble or in the truth makes the score o
 import numpy as np
 from numpy.typing import ArrayLike
 
+from scoreda.verification.fields import wavenumber_spectrum
+
 __all__ = [
     "bias",
     "coverage",
@@ -176,11 +178,7 @@ def energy_spectrum(states: ArrayLike) -> np.ndarray:
     Returns:
         `(Nx // 2 + 1,)`, model units squared.
     """
-    states = np.asarray(states, dtype=np.float64)
-    Nx = states.shape[-1]
-    energy = (np.abs(np.fft.rfft(states - states.mean(), axis=-1)) ** 2).mean(0) / Nx**2
-    energy[1 : (Nx + 1) // 2] *= 2
-    return energy
+    return wavenumber_spectrum(states)[1].mean(0)
 
 
 def _checked(E: ArrayLike, x: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
