@@ -38,10 +38,15 @@ class KarrasDenoiser(nn.Module):
         return c_skip * x + c_out * self.network(c_in * x, s.flatten().log() / 4).to(x.dtype)
 
     def loss(self, x: Tensor, sigma: Tensor, eps: Tensor) -> Tensor:
-        """Return the per-sample weighted squared error, shape `(B,)`; at a perfect fit of white noise it is 1.
+        """Return the per-sample weighted squared error, shape `(B,)`; at a perfect fit of white noise it is 1."""
+        weight, error = self.errors(x, sigma, eps)
+        return weight * error.square().mean(dim=tuple(range(1, x.ndim)))
+
+    def errors(self, x: Tensor, sigma: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the weight of each sample's squared error, shape `(B,)`, and the error itself, the shape of `x`.
 
         The weight `(s^2 + sd^2) / (s sd)^2` makes every noise level count alike at initialisation.
         """
         s = expand(sigma, x)
         weight = (sigma**2 + self.sigma_data**2) / (sigma * self.sigma_data) ** 2
-        return weight * (self.denoise(x + s * eps, s) - x).square().mean(dim=tuple(range(1, x.ndim)))
+        return weight, self.denoise(x + s * eps, s) - x
