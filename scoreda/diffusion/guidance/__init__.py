@@ -1,5 +1,46 @@
 """Likelihood guidance: denoisers of p(x | x_t, y) that wrap a denoiser of p(x | x_t). One paper, one file."""
 
+from scoreda.diffusion.guidance.base import Guidance
+from scoreda.diffusion.guidance.constant_derivative import ConstantDerivative
+from scoreda.diffusion.guidance.diffpir import DiffPIR
+from scoreda.diffusion.guidance.dps import DPS
+from scoreda.diffusion.guidance.fi6 import FI6
+from scoreda.diffusion.guidance.jfps import JFPS
 from scoreda.diffusion.guidance.moment_matching import MomentMatching
+from scoreda.diffusion.guidance.observed import Observed
+from scoreda.diffusion.guidance.pigdm import PiGDM
+from scoreda.diffusion.guidance.recorded import Recorded
+from scoreda.diffusion.guidance.sda import SDA
+from scoreda.diffusion.guidance.tmpd import TMPD
+from scoreda.errors import ScoredaError, suggest
 
-__all__ = ["MomentMatching"]
+__all__ = [
+    "DPS",
+    "FI6",
+    "GUIDANCE",
+    "JFPS",
+    "SDA",
+    "TMPD",
+    "ConstantDerivative",
+    "DiffPIR",
+    "Guidance",
+    "MomentMatching",
+    "Observed",
+    "PiGDM",
+    "Recorded",
+    "guidance_by_name",
+]
+
+_KINDS: tuple[type[Guidance], ...] = (ConstantDerivative, DiffPIR, DPS, FI6, JFPS, MomentMatching, PiGDM, SDA, TMPD)
+GUIDANCE: dict[str, type[Guidance]] = {kind.name: kind for kind in _KINDS}
+
+
+def guidance_by_name(name: str) -> type[Guidance]:
+    """Return the guidance method called `name`, to be called as `Method(denoiser, y, H, R, ...)`.
+
+    Raises:
+        ScoredaError: if there is none of that name.
+    """
+    if name not in GUIDANCE:
+        raise ScoredaError(f"unknown guidance '{name}'; {suggest(name, GUIDANCE)}")
+    return GUIDANCE[name]

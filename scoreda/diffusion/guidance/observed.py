@@ -16,14 +16,15 @@ class Observed:
 
     Args:
         y: Observations, `(Ny,)` or `(B, Ny)`; NaN where missing.
-        H: Operator from states `(B, *)` to `(B, Ny)`, differentiable by torch.
+        H: Operator from states `(B, *)` to `(B, Ny)` (or what flattens to that), differentiable by torch.
         R: Observation-error covariance: a scalar variance, variances `(Ny,)`, or a matrix `(Ny, Ny)`.
 
     Raises:
-        ValueError: if `R` is not positive (definite), or its shape fits neither.
+        ValueError: if `y` is not such a tensor, `R` is not positive (definite), or its shape fits neither.
     """
 
     def __init__(self, y: Tensor, H: Callable[[Tensor], Tensor], R: Tensor | float) -> None:
+        _check_values(y)
         self.H, self.present = H, ~torch.isnan(y)
         self.y = torch.where(self.present, y, torch.zeros_like(y))
         R = torch.as_tensor(R, dtype=y.dtype, device=y.device)
@@ -44,8 +45,26 @@ class Observed:
         return torch.where(both, R, torch.eye(len(R), dtype=R.dtype, device=R.device))
 
     def predict(self, x: Tensor) -> Tensor:
-        """Return H(x) `(B, Ny)`, zero where nothing is observed."""
-        return torch.where(self.present, self.H(x), torch.zeros((), dtype=x.dtype, device=x.device))
+        """Return H(x) `(B, Ny)`, zero where nothing is observed.
+
+        Raises:
+            ValueError: if the operator cannot work on torch tensors, or returns another shape.
+        """
+        return torch.where(self.present, self._operate(x), torch.zeros((), dtype=x.dtype, device=x.device))
+
+    def _operate(self, x: Tensor) -> Tensor:
+        try:
+            y_hat = self.H(x)
+        except (TypeError, RuntimeError) as error:
+            raise ValueError(f"the operator `H` failed on a torch tensor: {error}. {_TORCH_OPERATORS}") from error
+        if not isinstance(y_hat, Tensor):
+            raise ValueError(f"the operator `H` returned a {type(y_hat).__name__}, not a tensor. {_TORCH_OPERATORS}")
+        if y_hat.ndim < 2 or y_hat.flatten(1).shape != (len(x), self.y.shape[-1]):
+            raise ValueError(
+                f"`H` must return shape {(len(x), self.y.shape[-1])}, got {tuple(y_hat.shape)}. "
+                "Return one value for each observation in `y`, for every member."
+            )
+        return y_hat.flatten(1)
 
     def residual(self, y_hat: Tensor) -> Tensor:
         """Return `y - y_hat` `(B, Ny)`, zero where nothing is observed."""
@@ -68,7 +87,27 @@ class Observed:
         return residual / C if self.is_diagonal else torch.linalg.solve(C, residual[..., None])[..., 0]
 
 
+_TORCH_OPERATORS = (
+    "Write it with torch functions, or take Sites, EveryNth, Identity or Elementwise of scoreda.observations, "
+    "which work on tensors."
+)
+
+
+def _check_values(y: Tensor) -> None:
+    if not (isinstance(y, Tensor) and y.is_floating_point() and y.ndim in (1, 2)):
+        got = f"{y.dtype} of shape {tuple(y.shape)}" if hasattr(y, "shape") else type(y).__name__
+        raise ValueError(
+            f"`y` must be a floating-point tensor (Ny,) or (B, Ny), got {got}. Use torch.as_tensor(y).flatten()."
+        )
+    if torch.isinf(y).any():
+        raise ValueError("`y` has infinite values. Mark what is missing by NaN.")
+
+
 def _check_positive(R: Tensor) -> None:
     positive = (R > 0).all() if R.ndim < 2 else torch.linalg.cholesky_ex(R)[1] == 0
-    if not bool(positive):
-        raise ValueError("the observation-error covariance `R` must be positive. Pass variances, obs_std**2.")
+    if not bool(positive & R.isfinite().all()):
+        raise ValueError(
+            "the observation-error covariance `R` must be positive and finite. Pass variances, obs_std**2."
+        )
+    if R.ndim == 2 and not torch.allclose(R, R.mT):
+        raise ValueError("the observation-error covariance `R` must be symmetric. Pass (R + R.T) / 2.")
