@@ -1,8 +1,20 @@
 """How to train, as plain data."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["TrainSettings"]
+from scoreda.diffusion.training.levels import LEVELS
+from scoreda.diffusion.training.optimisers import LR_SHAPES, OPTIMISERS
+from scoreda.errors import suggest
+
+__all__ = ["NORMS", "PRECISIONS", "TrainSettings"]
+
+NORMS = ("l2", "l1")
+PRECISIONS = ("float32", "bfloat16", "float16")
+CHOICES = {
+    "norm": NORMS, "levels": tuple(LEVELS), "optimiser": tuple(OPTIMISERS), "lr_schedule": tuple(LR_SHAPES),
+    "precision": PRECISIONS,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -11,39 +23,79 @@ class TrainSettings:
 
     Attributes:
         steps: Updates in all.
-        batch: Samples per update.
-        lr: Peak learning rate, then decayed along a cosine to zero.
+        batch: Samples per update, over all processes.
+        accumulate: Parts that a process works through one after the other for one update: less memory, same loss.
+        norm: `"l2"` (squared error) or `"l1"` (absolute error).
+        levels: How noise levels are drawn: `"log_normal"`, `"uniform_time"` or `"uniform_step"`.
+        sigma_mean, sigma_std: Of `log_normal`: ln(sigma / alpha) ~ N(mean, std^2), normalised units.
+        level_steps: Of `uniform_step`: the number of steps between data and noise.
+        mask: Whether NaN in the data means "not known": such entries are read as 0, the mean, and not counted.
+        condition_dropout: Probability that a sample's condition is hidden, which trains the unconditional denoiser too.
+        optimiser: `"adamw"` (decoupled decay) or `"adam"` (decay as an L2 penalty).
+        lr: Peak learning rate.
+        lr_schedule: How it falls after the warm-up: `"cosine"`, `"linear"`, `"exponential"`, or not: `"constant"`.
+        lr_final: Last learning rate over the peak.
         warmup: Updates of linear rise to `lr`, at most a tenth of `steps`.
-        weight_decay: AdamW's.
-        clip: Largest gradient norm.
-        ema: Decay of the moving average of the weights, per update.
-        sigma_mean, sigma_std: Training noise, ln sigma ~ N(mean, std^2), normalised units.
-        precision: `"float32"` or `"bfloat16"` (autocast; the weights stay float32).
+        beta2: Memory of the optimiser's second moment.
+        weight_decay: The optimiser's.
+        clip: Largest gradient norm; 0 for no limit.
+        ema: Decay per update of the moving average of the weights that is kept.
+        ema_extra: Decays of further averages, validated and checkpointed beside it.
+        precision: `"float32"`, or autocast to `"bfloat16"` or `"float16"`; the weights stay float32.
+        deterministic: Whether operations that are not reproducible to the bit are replaced or refused.
         validate_every: Updates between validations.
         checkpoint_minutes: Minutes between checkpoints, whatever `validate_every`; 0 writes one after every update.
         seed: Of data order and noise.
 
     Raises:
-        ValueError: if `steps`, `batch` or `validate_every` is below 1, or there is no such precision.
+        ValueError: if a number is out of range or a name is not known.
     """
 
     steps: int = 20_000
     batch: int = 256
+    accumulate: int = 1
+    norm: str = "l2"
+    levels: str = "log_normal"
+    sigma_mean: float = -1.2
+    sigma_std: float = 1.2
+    level_steps: int = 1000
+    mask: bool = False
+    condition_dropout: float = 0.0
+    optimiser: str = "adamw"
     lr: float = 1e-3
+    lr_schedule: str = "cosine"
+    lr_final: float = 0.0
     warmup: int = 500
+    beta2: float = 0.99
     weight_decay: float = 1e-4
     clip: float = 1.0
     ema: float = 0.999
-    sigma_mean: float = -1.2
-    sigma_std: float = 1.2
+    ema_extra: Sequence[float] = ()
     precision: str = "float32"
+    deterministic: bool = False
     validate_every: int = 1000
     checkpoint_minutes: float = 5.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "validate_every"):
+        object.__setattr__(self, "ema_extra", tuple(self.ema_extra))
+        for name, known in CHOICES.items():
+            _check_choice(name, getattr(self, name), known)
+        for name in ("steps", "batch", "accumulate", "validate_every", "level_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"`precision` must be 'float32' or 'bfloat16', got '{self.precision}'.")
+        self._check_together()
+
+    def _check_together(self) -> None:
+        if self.accumulate > self.batch:
+            raise ValueError(f"`accumulate` must be at most `batch` = {self.batch}, got {self.accumulate}.")
+        if self.lr_schedule == "exponential" and self.lr_final <= 0:
+            raise ValueError(f"`lr_final` must be positive for an exponential decay, got {self.lr_final}. Pass 0.01.")
+        if len({self.ema, *self.ema_extra}) <= len(self.ema_extra):
+            raise ValueError(f"`ema_extra` must differ from `ema` and in itself, got {self.ema}, {self.ema_extra}.")
+
+
+def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        listed = ", ".join(f"'{choice}'" for choice in known)
+        raise ValueError(f"`{name}` must be one of {listed}, got '{value}'; {suggest(value, known)}")

@@ -1,114 +1,133 @@
 """Training a denoiser: one plain loop, exact resume, the best practice of small diffusion models.
 
-AdamW, warm-up then cosine decay, gradient clipping, an exponential moving average of the weights (which is what is
-saved), validation on fixed noise, and a checkpoint every few minutes that continues to the bit.
+By default AdamW, warm-up then cosine decay, gradient clipping, an exponential moving average of the weights (which is
+what is kept), validation on fixed noise, and a checkpoint every few minutes that continues to the bit.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from scoreda.datasets.layout import replacing
-from scoreda.diffusion.denoisers import KarrasDenoiser
-from scoreda.diffusion.training.levels import log_normal_sigma
+from scoreda.diffusion.training.checkpoint import matching_checkpoint
+from scoreda.diffusion.training.distributed import Ranks, unsynchronised
+from scoreda.diffusion.training.levels import draw_levels
+from scoreda.diffusion.training.metrics import MetricsLog
+from scoreda.diffusion.training.objective import Objective
+from scoreda.diffusion.training.optimisers import lr_factor, make_optimiser
+from scoreda.diffusion.training.reproducible import deterministic
+from scoreda.diffusion.training.samples import Batch, Samples, prepared
 from scoreda.diffusion.training.settings import TrainSettings
 from scoreda.errors import ScoredaError
 
 __all__ = ["Trainer"]
 
-CHECKPOINT, METRICS = "last.pt", "metrics.jsonl"
+CHECKPOINT = "last.pt"
+VALIDATION_SEED, VALIDATION_BATCH = 20_240_229, 1024
+AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+OnValidation = Callable[["Trainer", dict[str, float]], None]
 
 
 class Trainer:
-    """Owns everything that a checkpoint holds: network, average, optimiser, schedule and random state.
+    """Owns everything that a checkpoint holds: network, averages, optimiser, schedule and random state.
+
+    In a process group (see `distributed`) every process makes the same trainer and works on its share of each batch;
+    only the first one writes files and calls back.
 
     Args:
-        denoiser: A freshly initialised `KarrasDenoiser`.
-        data: Normalised training samples `(n, C, L)`; moved to `device` once.
+        denoiser: A freshly initialised denoiser; see `Objective` for what it offers.
+        data: Normalised training samples `(n, C, L)` or `(n, C, H, W)`; moved to `device` once. As `Samples` they may
+            carry conditions.
         valid: Normalised validation samples.
         settings: See `TrainSettings`.
         folder: Where `last.pt` and `metrics.jsonl` go.
         device: Any torch device.
 
     Raises:
-        ValueError: if the data hold NaN or are empty.
+        ValueError: if the data are empty, do not fit the network, or hold NaN that `settings.mask` does not allow.
     """
 
     def __init__(
         self,
-        denoiser: KarrasDenoiser,
-        data: Tensor,
-        valid: Tensor,
+        denoiser: nn.Module,
+        data: Tensor | Samples,
+        valid: Tensor | Samples,
         settings: TrainSettings,
         folder: Path,
         device: torch.device | str = "cpu",
     ) -> None:
-        for name, x in {"data": data, "valid": valid}.items():
-            _check_samples(name, x)
         self.settings, self.folder, self.device = settings, Path(folder), torch.device(device)
-        self.denoiser = denoiser.to(self.device)
-        self.average = AveragedModel(self.denoiser, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
-        self.data, self.valid = data.to(self.device), valid.to(self.device)
-        self.optimiser = torch.optim.AdamW(
-            self.denoiser.parameters(), lr=settings.lr, betas=(0.9, 0.99), weight_decay=settings.weight_decay
+        self.ranks, self.metrics = Ranks.current(), MetricsLog(folder)
+        self.data, self.valid = (
+            prepared(name, x, denoiser.network, settings.mask).to(self.device)
+            for name, x in {"data": data, "valid": valid}.items()
         )
-        self.lr = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._lr_factor)
+        self.denoiser: nn.Module = denoiser.to(self.device)
+        self.averages = {decay: self._average(decay) for decay in (settings.ema, *settings.ema_extra)}
+        self.objective = self.ranks.shared(Objective(self.denoiser, settings.norm))
+        self.optimiser = make_optimiser(self.denoiser.parameters(), settings)
+        self.lr = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda step: lr_factor(settings, step))
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
         self.generator = torch.Generator(self.device).manual_seed(settings.seed)
+        self.share = self.ranks.share(settings.batch)
         self.step, self.seconds = 0, 0.0
         self._losses: list[Tensor] = []  # since the last validation
 
+    def _average(self, decay: float) -> AveragedModel:
+        return AveragedModel(self.denoiser, multi_avg_fn=get_ema_multi_avg_fn(decay)).eval()
+
     @property
-    def averaged(self) -> KarrasDenoiser:
+    def averaged(self) -> nn.Module:
         """The denoiser with the moving average of the weights, the one to keep."""
-        return cast(KarrasDenoiser, self.average.module)
+        return self.averages[self.settings.ema].module
 
-    def _lr_factor(self, step: int) -> float:
-        warmup = min(self.settings.warmup, self.settings.steps // 10)
-        if step < warmup:
-            return (step + 1) / warmup
-        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(self.settings.steps - warmup, 1)))
-
-    def run(self, on_validation: Callable[["Trainer", dict[str, float]], None] | None = None) -> KarrasDenoiser:
+    def run(self, on_validation: OnValidation | None = None) -> nn.Module:
         """Train to `settings.steps` and return the averaged denoiser.
 
         Raises:
             ScoredaError: if the loss becomes NaN; the last good checkpoint stays on disk.
         """
         s, saved, begun = self.settings, time.monotonic(), time.monotonic() - self.seconds
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with tqdm(initial=self.step, total=s.steps, desc="train", unit="step", disable=None) as bar:
+        if self.ranks.first:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        quiet = None if self.ranks.first else True
+        with deterministic(s.deterministic), tqdm(
+            initial=self.step, total=s.steps, desc="train", unit="step", disable=quiet
+        ) as bar:  # fmt: skip
             while self.step < s.steps:
                 self._losses.append(self.update())
                 self.seconds = time.monotonic() - begun
                 bar.update()
                 if self.step % s.validate_every == 0 or self.step == s.steps:
-                    row = self._record()
+                    row = self._record(on_validation)
                     bar.set_postfix(loss=f"{row['loss']:.4f}", valid=f"{row['valid']:.4f}")
-                    if on_validation:
-                        on_validation(self, row)
                 if time.monotonic() - saved > 60 * s.checkpoint_minutes or self.step == s.steps:
                     self.save()
                     saved = time.monotonic()
         return self.averaged
 
-    def _record(self) -> dict[str, float]:
-        """Validate and append a row to `metrics.jsonl`; return the row."""
+    def _record(self, on_validation: OnValidation | None) -> dict[str, float]:
+        """Validate; the first process appends the row to the log and calls back. Return the row."""
         self._check_finite()
         loss = float(torch.stack(self._losses).mean())
         row = dict(step=self.step, loss=loss, valid=self.validate(), lr=float(self.lr.get_last_lr()[0]))
+        row |= {f"valid_{decay}": self.validate(self.averages[decay].module) for decay in self.settings.ema_extra}
         row["seconds"] = round(self.seconds, 1)
-        with open(self.folder / METRICS, "a", encoding="utf-8") as f:
-            f.write(json.dumps(row) + "\n")
         self._losses.clear()
+        if self.ranks.first:
+            self.metrics.append(row)
+            if on_validation:
+                on_validation(self, row)
         return row
 
     def _check_finite(self) -> None:
@@ -119,41 +138,66 @@ class Trainer:
             )
 
     def update(self) -> Tensor:
-        """One optimiser update on a random batch; returns the loss, detached and still on the device."""
-        s = self.settings
-        index = torch.randint(len(self.data), (s.batch,), generator=self.generator, device=self.device)
-        loss = self._loss(self.denoiser, self.data[index], self.generator)
+        """One optimiser update on a random batch; returns its loss, detached and still on the device."""
+        index = torch.randint(len(self.data), (self.settings.batch,), generator=self.generator, device=self.device)
+        batch = self._batch(self.data.take(index), self.generator, self.settings.condition_dropout)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), s.clip)
-        self.optimiser.step()
+        loss = self._backward(batch.part(self.share))
+        self.scaler.unscale_(self.optimiser)
+        torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), self.settings.clip or math.inf)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
         self.lr.step()
-        self.average.update_parameters(self.denoiser)
+        for average in self.averages.values():
+            average.update_parameters(self.denoiser)
         self.step += 1
-        return loss.detach()
+        return self.ranks.mean(loss)
 
-    def _loss(self, denoiser: KarrasDenoiser, x: Tensor, generator: torch.Generator) -> Tensor:
-        s = self.settings
-        sigma = log_normal_sigma((len(x),), s.sigma_mean, s.sigma_std, generator)
+    def _batch(self, samples: Samples, generator: torch.Generator, dropout: float = 0.0) -> Batch:
+        """Give every sample a noise level and noise; hide each condition with probability `dropout`."""
+        x, given = samples.x, None
+        ratio = draw_levels(len(x), self.settings, self.denoiser.schedule, generator)  # type: ignore[arg-type]
         eps = torch.randn(x.shape, generator=generator, device=x.device)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=s.precision == "bfloat16"):
-            return denoiser.loss(x, sigma, eps).mean()
+        if samples.condition is not None:
+            given = torch.rand(len(x), generator=generator, device=x.device) >= dropout
+        return Batch(x, ratio.to(x.dtype), eps.to(x.dtype), samples.condition, given, samples.known)
+
+    def _backward(self, batch: Batch) -> Tensor:
+        """Add the gradient of the mean loss, part by part; return the loss, detached."""
+        parts, losses = list(batch.parts(self.settings.accumulate)), []
+        for part in parts:
+            with nullcontext() if part is parts[-1] else unsynchronised(self.objective):
+                loss = self._loss(self.objective, part) * (len(part.x) / len(batch.x))
+                self.scaler.scale(loss).backward()
+            losses.append(loss.detach())
+        return torch.stack(losses).sum()
+
+    def _loss(self, objective: nn.Module, batch: Batch) -> Tensor:
+        precision = self.settings.precision
+        with torch.autocast(self.device.type, AUTOCAST.get(precision), enabled=precision in AUTOCAST):
+            return objective(batch)
 
     @torch.no_grad()
-    def validate(self) -> float:
-        """Return the averaged network's loss on the validation samples, always with the same noise."""
-        generator = torch.Generator(self.device).manual_seed(20_240_229)
-        chunks = self.valid.split(1024)
-        losses = [self._loss(self.averaged, x, generator) * len(x) for x in chunks]
-        return float(torch.stack(losses).sum() / len(self.valid))
+    def validate(self, denoiser: nn.Module | None = None) -> float:
+        """Return the loss of the averaged (or another) denoiser on the validation samples, always with the same noise."""
+        generator = torch.Generator(self.device).manual_seed(VALIDATION_SEED)
+        objective, number = Objective(denoiser or self.averaged, self.settings.norm), len(self.valid)
+        chunks = [self.valid.take(slice(k, k + VALIDATION_BATCH)) for k in range(0, number, VALIDATION_BATCH)]
+        losses = [self._loss(objective, self._batch(chunk, generator)) * len(chunk) for chunk in chunks]
+        return float(torch.stack(losses).sum() / number)
 
     def state(self) -> dict[str, Any]:
         """Return everything that continuing needs."""
+        main, *extra = self.averages.values()
         return dict(
-            settings=asdict(self.settings), step=self.step, seconds=self.seconds, denoiser=self.denoiser.state_dict(),
-            average=self.average.state_dict(), optimiser=self.optimiser.state_dict(), lr=self.lr.state_dict(),
+            settings=asdict(self.settings), schedule=self._schedule(), step=self.step, seconds=self.seconds,
+            denoiser=self.denoiser.state_dict(), average=main.state_dict(), extra=[a.state_dict() for a in extra],
+            optimiser=self.optimiser.state_dict(), lr=self.lr.state_dict(), scaler=self.scaler.state_dict(),
             generator=self.generator.get_state(), losses=torch.stack(self._losses) if self._losses else torch.zeros(0),
         )  # fmt: skip
+
+    def _schedule(self) -> dict[str, Any]:
+        return self.denoiser.schedule.spec()  # type: ignore[operator, union-attr]
 
     def save(self) -> None:
         """Write `last.pt`, atomically.
@@ -162,58 +206,36 @@ class Trainer:
             ScoredaError: if a loss or weight is not finite; the checkpoint before it stays.
         """
         self._check_finite()
-        with replacing(self.folder / CHECKPOINT) as partial:
-            torch.save(self.state(), partial)
+        if self.ranks.first:
+            with replacing(self.folder / CHECKPOINT) as partial:
+                torch.save(self.state(), partial)
 
     def resume(self) -> None:
         """Continue from `last.pt`; metrics written after it are dropped.
 
         Raises:
-            ScoredaError: if the checkpoint is missing, unreadable, of other settings or of another network.
+            ScoredaError: if the checkpoint is missing, unreadable, of other settings, schedule or network.
         """
         path = self.folder / CHECKPOINT
-        state = _read_checkpoint(path, self.device)
-        settings = asdict(self.settings)
-        changed = [name for name in settings if state["settings"].get(name) != settings[name]]
-        if changed:
-            raise ScoredaError(f"{path}: made with other settings ({', '.join(changed)}). Use another --out.")
+        state = matching_checkpoint(path, self.settings, self._schedule(), self.device)
         try:
             self._load(state)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ScoredaError(f"{path}: not a checkpoint of this network ({error!r}). Use another --out.") from error
-        self._drop_later_metrics()
+        if self.ranks.first:
+            self.metrics.drop_after(self.step)
+        self.ranks.wait()  # nobody trains on, to write the next checkpoint, before all have read this one
 
     def _load(self, state: dict[str, Any]) -> None:
-        for name in ("denoiser", "average", "optimiser", "lr"):
+        main, *extra = self.averages.values()
+        for name, owner in {"average": main, "denoiser": self.denoiser}.items():
+            owner.load_state_dict(state[name])
+        for average, found in zip(extra, state.get("extra", []), strict=True):
+            average.load_state_dict(found)
+        for name in ("optimiser", "lr"):
             getattr(self, name).load_state_dict(state[name])
+        self.scaler.load_state_dict(state.get("scaler", {}))
         self.generator.set_state(state["generator"].cpu())
         self.step, self.seconds = state["step"], state["seconds"]
         # Checkpoints without `losses` were written at validations only, when there are none.
         self._losses = list(state.get("losses", torch.zeros(0)).unbind())
-
-    def _drop_later_metrics(self) -> None:
-        path = self.folder / METRICS
-        if path.exists():
-            rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            # A row that an interruption cut short has no line end.
-            kept = [row for row in rows if row.endswith("\n") and json.loads(row)["step"] <= self.step]
-            with replacing(path) as partial:
-                partial.write_text("".join(kept), encoding="utf-8")
-
-
-def _check_samples(name: str, x: Tensor) -> None:
-    if len(x) == 0:
-        raise ValueError(f"`{name}` is empty. Pass at least one sample.")
-    bad = (~torch.isfinite(x)).flatten(1).any(1).nonzero()
-    if len(bad):
-        raise ValueError(f"`{name}` holds NaN or Inf, first in sample {int(bad[0])}. Remove or mask such samples.")
-
-
-def _read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    if not path.is_file():
-        raise ScoredaError(f"{path}: no checkpoint to resume from. Start without --resume.")
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-        return dict(state) | {"settings": dict(state["settings"])}
-    except Exception as error:  # what torch raises for a damaged file is not documented
-        raise ScoredaError(f"{path}: not a readable checkpoint ({error}). Remove it to start again.") from error
