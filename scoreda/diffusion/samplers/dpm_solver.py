@@ -1,8 +1,13 @@
 """DPM-Solver++(2M): an exponential integrator that remembers one step."""
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
+from scoreda.diffusion.denoisers import Denoiser
 from scoreda.diffusion.samplers.base import Sampler, Step
+from scoreda.diffusion.samplers.spacing import Spacing
 from scoreda.diffusion.schedules import log_snr
 
 __all__ = ["DPMSolverSampler"]
@@ -19,9 +24,27 @@ class DPMSolverSampler(Sampler):
 
     The first step of a path has nothing to remember and is of first order, DDIM.
 
+    Args:
+        denoiser: Any denoiser, guided or not.
+        steps: Steps from `start` to zero noise.
+        generator: Not used.
+        spacing: As for `Sampler`, but uniform in lambda unless told otherwise: neighbouring steps must be alike for the
+            extrapolation, and those of VPCosine's own `t` are not near t = 1.
+        settings: As for every `Sampler`.
+
     Source: Lu et al. (2022), DPM-Solver++: fast solver for guided sampling of diffusion probabilistic models,
     algorithm 2, https://arxiv.org/abs/2211.01095
     """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        steps: int = 18,
+        generator: torch.Generator | None = None,
+        spacing: Spacing | str = "log_snr",
+        **settings: Any,
+    ) -> None:
+        super().__init__(denoiser, steps, generator, spacing=spacing, **settings)
 
     def step(self, x_t: Tensor, t: Tensor, s: Tensor) -> Tensor:
         """Carry `x_t` from time `t` to the earlier time `s` without memory: first order."""

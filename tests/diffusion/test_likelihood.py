@@ -1,0 +1,165 @@
+"""Inversion and log-likelihood: the density of a Gaussian and of a mixture, known exactly."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from gaussian_oracles import F64, VARIANCES, generator, make_denoiser, random_problem, states, transported
+
+from scoreda.diffusion import EDM, GaussianDenoiser, HeunSampler, VPCosine
+from scoreda.diffusion.likelihood import invert, log_likelihood
+
+WIDE = [EDM(0.01, 2000.0), VPCosine(0.01, 0.0005)]  # the signal left at t = 1 is nothing
+every_schedule = pytest.mark.parametrize("schedule", WIDE, ids=lambda s: s.name)
+
+
+def noisy_variance(schedule):
+    """Variance of the noise that is left in the density, relative to the signal."""
+    zero = torch.zeros((), dtype=F64)
+    return float((schedule.sigma(zero) / schedule.alpha(zero)) ** 2)
+
+
+def gaussian_problem(schedule, seed=0):
+    """A correlated Gaussian, samples of it, and their exact log density."""
+    mean, P, *_ = random_problem(seed)
+    density = torch.distributions.MultivariateNormal(mean, P + noisy_variance(schedule) * torch.eye(8, dtype=F64))
+    x = mean + 1.5 * torch.randn(5, 8, generator=generator(seed), dtype=F64) @ torch.linalg.cholesky(P).T
+    return GaussianDenoiser(mean, P, schedule), x[:, None], density.log_prob(x)
+
+
+class MixtureDenoiser:
+    """Two Gaussians of scalars: an oracle written out by hand."""
+
+    weights, means, stds = torch.tensor([[0.6, 0.4], [4.0, -3.0], [2.0, 1.0]], dtype=F64)
+
+    def __init__(self, schedule):
+        self.schedule = schedule
+
+    def log_joint(self, x, s):
+        """Log of weight times density of each component at noise `s`, with a last axis of components."""
+        return self.weights.log() + torch.distributions.Normal(self.means, (self.stds**2 + s**2).sqrt()).log_prob(x)
+
+    def __call__(self, x_t, t):
+        alpha_t, s = self.schedule.alpha(t), self.schedule.sigma(t) / self.schedule.alpha(t)
+        x = (x_t / alpha_t)[..., None]
+        each = self.means + self.stds**2 / (self.stds**2 + s**2) * (x - self.means)
+        return (torch.softmax(self.log_joint(x, s), dim=-1) * each).sum(-1)
+
+
+# Inversion.
+
+
+@every_schedule
+def test_that_inversion_follows_the_exact_flow_up(schedule):
+    x, end = states(), 0.7
+    up = invert(make_denoiser(schedule), x, steps=256, end=end)
+    torch.testing.assert_close(up, transported(schedule, x, 0.0, end), rtol=2e-3, atol=2e-3)
+
+
+@every_schedule
+@pytest.mark.parametrize("end", [1.0, 0.5])
+def test_that_inversion_then_sampling_returns_the_input_at_second_order(schedule, end):
+    denoiser, x = make_denoiser(schedule), VARIANCES.sqrt() * states()
+    errors, steps = [], np.array([32, 64, 128])
+    for n in steps:
+        noise = invert(denoiser, x, n, end)
+        errors.append(float((HeunSampler(denoiser, n, final="none")(noise, end) - x).norm()))
+    assert errors[-1] < 0.01
+    assert np.polyfit(np.log(steps), np.log(errors), 1)[0] < -1.85
+
+
+# Log density.
+
+
+@every_schedule
+def test_that_the_log_density_of_a_gaussian_is_exact(schedule):
+    denoiser, x, exact = gaussian_problem(schedule)
+    found = log_likelihood(denoiser, x, steps=400)
+    torch.testing.assert_close(found.nats, exact, rtol=0, atol=5e-3)
+    assert torch.equal(found.standard_error, torch.zeros(5, dtype=F64))
+    torch.testing.assert_close(found.bits_per_dimension, -found.nats / 8 / math.log(2))
+
+
+@pytest.mark.parametrize("spacing", ["uniform", "log_snr", "karras"])
+def test_that_the_log_density_converges_at_second_order(spacing):
+    denoiser, x, _ = gaussian_problem(EDM(0.05, 300.0))
+    steps = np.array([32, 64, 128, 1024])
+    *values, limit = (log_likelihood(denoiser, x, int(n), spacing=spacing).nats for n in steps)
+    errors = [float((value - limit).norm()) for value in values]
+    assert np.polyfit(np.log(steps[:3]), np.log(errors), 1)[0] == pytest.approx(-2, abs=0.15)
+
+
+def test_that_the_log_density_does_not_depend_on_the_schedule():
+    found = []
+    for schedule in (EDM(0.02, 2000.0), VPCosine(math.atan(0.02), 0.0005), VPCosine(math.atan(0.02), 0.0005, 2.0)):
+        denoiser, x, _ = gaussian_problem(schedule)
+        found.append(log_likelihood(denoiser, x, 600).nats)
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=2e-3)
+    torch.testing.assert_close(found[2], found[0], rtol=0, atol=2e-3)
+
+
+@every_schedule
+def test_that_the_log_density_of_a_mixture_is_exact(schedule):
+    denoiser, x = MixtureDenoiser(schedule), torch.linspace(-6, 8, 15, dtype=F64).reshape(15, 1, 1)
+    s = torch.tensor(noisy_variance(schedule), dtype=F64).sqrt()
+    exact = denoiser.log_joint(x, s).logsumexp(-1).flatten()
+    found = log_likelihood(denoiser, x, steps=600).nats
+    torch.testing.assert_close(found, exact, rtol=0, atol=5e-3)
+
+
+def test_that_the_density_of_scalars_integrates_to_one():
+    grid = torch.linspace(-12, 14, 400, dtype=F64)
+    density = log_likelihood(MixtureDenoiser(WIDE[0]), grid.reshape(-1, 1, 1), 200).nats.exp()
+    assert float(torch.trapezoid(density, grid)) == pytest.approx(1, abs=2e-3)
+
+
+# The trace by probes.
+
+
+def test_that_hutchinson_s_trace_agrees_with_the_exact_one_within_its_standard_error():
+    denoiser, x, _ = gaussian_problem(WIDE[1])
+    exact = log_likelihood(denoiser, x, 48)
+    probed = log_likelihood(denoiser, x, 48, "hutchinson", 100, generator(1))
+    assert (probed.standard_error > 0).all()
+    assert ((probed.nats - exact.nats).abs() < 5 * probed.standard_error).all()
+    more = log_likelihood(denoiser, x, 48, "hutchinson", 400, generator(2))
+    torch.testing.assert_close(more.standard_error, probed.standard_error / 2, rtol=0.3, atol=0)
+
+
+def test_that_one_probe_is_exact_for_independent_variables_and_has_no_error_bar():
+    denoiser, x = make_denoiser(WIDE[0]), states()
+    probed = log_likelihood(denoiser, x, 30, "hutchinson", 1, generator(1))
+    torch.testing.assert_close(probed.nats, log_likelihood(denoiser, x, 30).nats)
+    assert probed.standard_error.isnan().all()
+
+
+def test_that_probes_are_the_generator_s_and_nobody_else_s():
+    denoiser, x, _ = gaussian_problem(WIDE[0])
+    before = torch.get_rng_state()
+    draw = lambda seed: log_likelihood(denoiser, x, 5, "hutchinson", 2, generator(seed)).nats  # noqa: E731
+    assert torch.equal(draw(1), draw(1))
+    assert not torch.equal(draw(1), draw(2))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_that_a_sample_s_density_does_not_depend_on_the_batch_or_the_layout():
+    denoiser, x, _ = gaussian_problem(WIDE[1])
+    together = log_likelihood(denoiser, x, 20).nats
+    alone = torch.cat([log_likelihood(denoiser, row[None], 20).nats for row in x])
+    torch.testing.assert_close(alone, together, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(log_likelihood(denoiser, x.reshape(5, 2, 4), 20).nats, together, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"trace": "hutchison"}, "did you mean 'hutchinson'"),
+        ({"trace": "hutchinson"}, "needs .* a `generator`, got 8 and None"),
+        ({"trace": "hutchinson", "probes": 0, "generator": generator(0)}, "at least 1"),
+        ({"steps": 0}, "`steps` must be at least 1"),
+    ],
+)
+def test_that_settings_without_an_estimate_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        log_likelihood(make_denoiser(EDM()), states(), **settings)
