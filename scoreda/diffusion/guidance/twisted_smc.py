@@ -23,12 +23,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vjp
 
 from scoreda.diffusion.denoisers import Denoiser
+from scoreda.diffusion.guidance.base import Linearised
 from scoreda.diffusion.guidance.observed import Observed
 from scoreda.diffusion.guidance.particles import Particles, effective_size, log_mean, systematic
-from scoreda.diffusion.schedules import Schedule, ratio, transition
+from scoreda.diffusion.schedules import Schedule, transition
 
 __all__ = ["TwistedSMC"]
 
@@ -127,22 +127,14 @@ class TwistedSMC:
 
     def _twist(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the denoised states, the guided ones and the log twist of each; at t = 0 it is the likelihood."""
-        alpha_t, s = ratio(self.schedule, t, x_t)
-        x_hat, pull = vjp(lambda x: self.denoiser(x, t), x_t)  # type: ignore[misc]
-        y_hat, H_transpose = vjp(self.observed.predict, x_hat)  # type: ignore[misc]
-
-        def VH_transpose(u: Tensor) -> Tensor:
-            return s**2 * alpha_t * pull(H_transpose(u)[0])[0]
-
-        def HVH_transpose(u: Tensor) -> Tensor:
-            return jvp(self.observed.predict, (x_hat,), (VH_transpose(u.expand_as(y_hat)),))[1]
-
+        at = Linearised(self.denoiser, self.observed, x_t, t, jacobian=True)
         C = self.observed.covariance()
         if self.moments and t > 0:
             R = C.diag() if C.ndim == 1 else C
-            C = R + positive_part(torch.stack([HVH_transpose(e) for e in torch.eye(len(R)).to(R)], dim=-1))
-        log_twist, u = log_normal(self.observed.residual(y_hat), C, int(self.observed.present.sum()))
-        return x_hat, x_hat + VH_transpose(u), log_twist
+            columns = [at.H(at.V(at.H_transpose(e.expand_as(at.residual)))) for e in torch.eye(len(R)).to(R)]
+            C = R + positive_part(torch.stack(columns, dim=-1))
+        log_twist, u = log_normal(at.residual, C, int(self.observed.present.sum()))
+        return at.x_hat, at.x_hat + at.V(at.H_transpose(u)), log_twist
 
 
 def reverse_kernel(schedule: Schedule, t: Tensor, s: Tensor, spread: float) -> tuple[Tensor, Tensor, Tensor]:
