@@ -4,7 +4,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-__all__ = ["Model", "check_states", "require"]
+__all__ = ["Model", "check_states", "cholesky", "require"]
 
 
 @runtime_checkable
@@ -56,3 +56,13 @@ def check_states(E: np.ndarray, size: int) -> np.ndarray:
     if E.ndim != 2 or E.shape[1] != size:
         raise ValueError(f"`E` must have shape (members, {size}), got {E.shape}. Rows are members.")
     return E
+
+
+def cholesky(C: np.ndarray, what: str) -> np.ndarray:
+    """Return the lower factor of `C`; ValueError if it is not a symmetric positive definite matrix."""
+    if C.shape != (len(C), len(C)) or not np.allclose(C, C.T):
+        raise ValueError(f"{what} must be square and symmetric, got shape {C.shape}.")
+    try:
+        return np.linalg.cholesky(C)
+    except np.linalg.LinAlgError as error:
+        raise ValueError(f"{what} is not positive definite. Add a little to its diagonal.") from error

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from scoreda.errors import ScoredaError, suggest
-from scoreda.models.base import Model, check_states
+from scoreda.models.base import Model, check_states, cholesky
 
 __all__ = ["MODEL_ERRORS", "AdditiveError", "ModelError", "Shocks", "WithModelError", "model_error_from_spec", "seeded"]
 
@@ -60,16 +60,6 @@ class AdditiveError:
     def spec(self) -> dict[str, Any]:
         """Return the variance."""
         return dict(name=self.name, variance=self.variance.tolist())
-
-
-def cholesky(C: np.ndarray, what: str) -> np.ndarray:
-    """Return the lower factor of `C`; ValueError if it is not a symmetric positive definite matrix."""
-    if C.shape != (len(C), len(C)) or not np.allclose(C, C.T):
-        raise ValueError(f"{what} must be square and symmetric, got shape {C.shape}.")
-    try:
-        return np.linalg.cholesky(C)
-    except np.linalg.LinAlgError as error:
-        raise ValueError(f"{what} is not positive definite. Add a little to its diagonal.") from error
 
 
 class Shocks:

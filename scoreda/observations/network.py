@@ -1,11 +1,13 @@
 """Observations with their meaning: values, when, of what, how well."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from scoreda.observations.errors import GaussianError
-from scoreda.observations.operators import Operator
+from scoreda.observations.errors import ErrorModel
+from scoreda.observations.operators import MovingSites, Operator, operator_at
 
 __all__ = ["Network", "Observation"]
 
@@ -27,7 +29,7 @@ class Observation:
     time: float
     values: np.ndarray
     operator: Operator
-    error: GaussianError
+    error: ErrorModel
 
     def __post_init__(self) -> None:
         Ny = self.operator.size
@@ -53,14 +55,49 @@ class Observation:
 
 @dataclass(frozen=True)
 class Network:
-    """What is observed (`operator`), how well (`error`) and how often (every `interval` model time units)."""
+    """What is observed, how well and when.
 
-    operator: Operator
-    error: GaussianError
-    interval: float
+    Attributes:
+        operator: From states to observations; `MovingSites` gives another one at every time.
+        error: Error model.
+        interval: Model time units from one observation to the next. With `times`, their mean distance, from 0 on.
+        times: In place of a fixed interval: the observation times, counted from the initial state.
+
+    Raises:
+        ValueError: if the sizes disagree, not just one of `interval` and `times` is given, the interval is not
+            positive, or the times do not increase from above 0.
+    """
+
+    operator: Operator | MovingSites
+    error: ErrorModel
+    interval: float = math.nan
+    times: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         if self.error.size != self.operator.size:
             raise ValueError(f"the operator has {self.operator.size} outputs, the error model {self.error.size}.")
-        if not self.interval > 0:
-            raise ValueError(f"`interval` must be positive, got {self.interval}.")
+        if self.times is not None:
+            self._take_times()
+        elif not self.interval > 0:
+            raise ValueError(f"`interval` must be positive, got {self.interval}. Pass it, or times=.")
+
+    def _take_times(self) -> None:
+        times = np.array(self.times, dtype=np.float64).ravel()
+        if not math.isnan(self.interval):
+            raise ValueError("`interval` and `times` exclude each other. Pass one of them.")
+        if not len(times) or not np.isfinite(times).all() or (np.diff(times, prepend=0.0) <= 0).any():
+            raise ValueError("`times` must be finite and increase from above 0, the time of the initial state.")
+        object.__setattr__(self, "times", tuple(times.tolist()))
+        object.__setattr__(self, "interval", float(times[-1] / len(times)))
+
+    def at(self, time: float) -> Operator:
+        """Return the operator of the observations at `time`."""
+        return operator_at(self.operator, time)
+
+    def observation_times(self, cycles: int) -> np.ndarray:
+        """Return the first `cycles` times, counted from the initial state; ValueError if there are not as many."""
+        if self.times is None:
+            return self.interval * np.arange(1, cycles + 1)
+        if cycles > len(self.times):
+            raise ValueError(f"`cycles` is {cycles}, but the network has {len(self.times)} times. Ask for fewer.")
+        return np.array(self.times[:cycles])

@@ -153,13 +153,14 @@ def test_that_lorenz63_has_its_known_climate():
 
 
 def test_that_the_closure_of_wilks_is_the_mean_effect_of_the_fast_variables():
-    """At F = 20 his polynomial is what the fast variables do to the slow ones, on average over each range of X."""
+    """At F = 20 his polynomial has no bias and explains as much of that effect as one fitted here, within 3 %."""
+    polynomial = np.polynomial.polynomial
     states = climatology(TwoScaleLorenz96(), np.random.default_rng(7), 400, trajectories=100, spinup=5.0).states
     X, effect = states[:, :8].ravel(), states[:, 8:].reshape(-1, 32).sum(-1)
-    residual = effect - np.polynomial.polynomial.polyval(X, WILKS_CLOSURE)
-    by_size = residual[np.argsort(X)].reshape(8, -1)
-    np.testing.assert_allclose(by_size.mean(axis=1), 0.0, atol=0.6)
+    residual = effect - polynomial.polyval(X, WILKS_CLOSURE)
+    best = effect - polynomial.polyval(X, polynomial.polyfit(X, effect, 4))
     assert abs(residual.mean()) < 0.15
+    assert residual.var() - best.var() < 0.03 * effect.var()
 
 
 def test_that_the_two_scale_model_has_its_known_spread():

@@ -1,0 +1,21 @@
+"""The two array libraries that operators and errors work on alike, NumPy and torch."""
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["library", "like"]
+
+
+def library(x: Any) -> Any:
+    """Return the module (numpy or torch) that `x` belongs to."""
+    if isinstance(x, np.ndarray | np.generic):
+        return np
+    import torch
+
+    return torch
+
+
+def like(array: np.ndarray, x: Any) -> Any:
+    """Return `array` as what `x` is: itself, or a tensor of the type and on the device of `x`."""
+    return array if library(x) is np else x.new_tensor(array)

@@ -1,0 +1,70 @@
+"""The state itself at some of its sites: listed, regular or drawn at random."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["EveryNth", "Identity", "RandomSites", "Sites"]
+
+
+class Sites:
+    """The state itself at listed sites, in the order given.
+
+    Raises:
+        ValueError: if a site is outside `0 .. state_size - 1`, or none is given.
+    """
+
+    name = "sites"
+    linear = True
+
+    def __init__(self, state_size: int, sites: Sequence[int] | np.ndarray) -> None:
+        index = np.asarray(sites, dtype=np.int64).ravel()
+        outside = index[(index < 0) | (index >= state_size)]
+        if len(outside):
+            raise ValueError(
+                f"site {outside[0]} is out of range: the state has {state_size} variables, 0 to {state_size - 1}."
+            )
+        if not len(index):
+            raise ValueError("no site is observed. List at least one.")
+        self.state_size, self.size, self.sites = int(state_size), len(index), index
+        self.locations: np.ndarray | None = index.astype(np.float64)
+
+    def __call__(self, E: Any) -> Any:
+        """Select the sites on the last axis."""
+        return E[..., self.sites]
+
+    def tangent(self, x: np.ndarray, dX: np.ndarray) -> np.ndarray:
+        """Select the sites of the perturbations."""
+        return dX[:, self.sites]
+
+    def restrict(self, keep: np.ndarray) -> "Sites":
+        """Keep some of the sites."""
+        return Sites(self.state_size, self.sites[keep])
+
+    def spec(self) -> dict[str, Any]:
+        """Return the sites."""
+        return dict(name=self.name, state_size=self.state_size, sites=self.sites.tolist())
+
+
+def Identity(state_size: int) -> Sites:  # noqa: N802 - reads as the operator's name
+    """Observe every variable."""
+    return Sites(state_size, np.arange(state_size))
+
+
+def EveryNth(state_size: int, step: int, start: int = 0) -> Sites:  # noqa: N802
+    """Observe variables `start, start + step, ...`."""
+    if step < 1:
+        raise ValueError(f"`step` must be at least 1, got {step}.")
+    return Sites(state_size, np.arange(start, state_size, step))
+
+
+def RandomSites(state_size: int, number: int, seed: int) -> Sites:  # noqa: N802
+    """Observe `number` different variables, drawn once from `seed` and in increasing order.
+
+    Raises:
+        ValueError: if there are not as many variables.
+    """
+    if not 1 <= number <= state_size:
+        raise ValueError(f"`number` must be 1 to {state_size}, the size of the state, got {number}.")
+    return Sites(state_size, np.sort(np.random.default_rng(seed).choice(state_size, number, replace=False)))

@@ -1,0 +1,73 @@
+"""An operator of the user's own."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+__all__ = ["UserOperator"]
+
+
+class UserOperator:
+    """Any callable on states `(..., Nx)` that returns `(..., size)`.
+
+    Args:
+        function: For NumPy arrays; if it works on torch tensors too, the derivative comes from autograd when none is
+            given.
+        state_size: Nx.
+        size: Ny.
+        tangent: Optional `(x, dX) -> (M, Ny)`.
+        locations: Optional grid positions `(Ny,)`; without them methods that localise refuse the operator.
+        linear: Whether the function is linear; methods exact for linear operators then take their short path.
+    """
+
+    name = "user"
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        state_size: int,
+        size: int,
+        tangent: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+        locations: np.ndarray | None = None,
+        linear: bool = False,
+    ) -> None:
+        self.function, self.state_size, self.size, self.linear = function, int(state_size), int(size), linear
+        self._tangent = tangent
+        self.locations = None if locations is None else np.asarray(locations, dtype=np.float64)
+        if self.locations is not None and self.locations.shape != (size,):
+            raise ValueError(f"`locations` must have shape ({size},), got {self.locations.shape}.")
+
+    def __call__(self, E: Any) -> Any:
+        """Apply the function; ValueError if it returns another number of values than `size`."""
+        y = self.function(E)
+        if y.shape[-1] != self.size:
+            raise ValueError(f"the operator returned {y.shape[-1]} values, but size={self.size}. Correct `size`.")
+        return y
+
+    def tangent(self, x: np.ndarray, dX: np.ndarray) -> np.ndarray:
+        """Return the given derivative, or torch's."""
+        if self._tangent is not None:
+            return self._tangent(x, dX)
+        import torch
+
+        try:
+            jacobian = torch.autograd.functional.jacobian(self.function, torch.as_tensor(x, dtype=torch.float64))
+        except Exception as error:
+            raise ValueError(
+                f"the operator has no derivative: torch could not differentiate it ({error}). Pass tangent=."
+            ) from error
+        return dX @ jacobian.numpy().T
+
+    def restrict(self, keep: np.ndarray) -> "UserOperator":
+        """Keep some of the outputs."""
+        keep = np.asarray(keep)
+        return UserOperator(
+            lambda E: self(E)[..., keep], self.state_size, len(keep),
+            None if self._tangent is None else lambda x, dX: self._tangent(x, dX)[:, keep],  # type: ignore[misc]
+            None if self.locations is None else self.locations[keep], self.linear,
+        )  # fmt: skip
+
+    def spec(self) -> None:
+        """Return None: only the code that made the callable can rebuild it."""
+        return None
