@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from scoreda.plotting.style import COLOURS, GREY, colour, legend_above, new_axes, plain_log, tidy
+from scoreda.plotting.style import COLOURS, GREY, colour, legend_above, line_look, new_axes, plain_log, tidy
 from scoreda.verification.arrays import energy_spectrum
 
 __all__ = ["marginal", "rank_histogram", "spectrum"]
@@ -74,10 +74,7 @@ def spectrum(states: Mapping[str, ArrayLike], ax: Axes | None = None, *, units: 
     ax = new_axes(ax, width=4.4)
     for k, (name, samples) in enumerate(states.items()):
         energy = energy_spectrum(samples)
-        look: dict[str, Any] = (
-            dict(color=GREY, linewidth=4, alpha=0.45) if k == 0 else dict(color=colour(k - 1), linewidth=1.4)
-        )
-        ax.plot(np.arange(len(energy)), energy, label=name, **look)
+        ax.plot(np.arange(len(energy)), energy, label=name, **line_look(k))
     plain_log(ax)
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
     ax.set_xlabel("wavenumber (cycles per domain)")

@@ -1,16 +1,19 @@
 """Fields as colours: over space and time, and over longitude and latitude."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
 
 from scoreda.errors import ScoredaError
 from scoreda.plotting.style import axis_label, new_axes
 
-__all__ = ["hovmoeller", "map2d"]
+__all__ = ["colour_bar", "colour_mesh", "hovmoeller", "map2d"]
 
 MISSING = "#d0d0d0"  # land and gaps
 BAR_ASPECT = {"right": 16, "bottom": 40}
@@ -43,7 +46,8 @@ def hovmoeller(
         raise ScoredaError(f"`hovmoeller` needs dims (time, space), got {da.dims}. Select a member or take the mean.")
     ax = new_axes(ax, height=2.4)
     space = next(dim for dim in da.dims if dim != "time")
-    _colours(ax, da["time"], da[space], da.transpose(space, "time").values, axis_label(da), limits, centred)
+    values = da.transpose(space, "time").values
+    colour_bar(colour_mesh(ax, da["time"], da[space], values, limits, centred), ax, values, axis_label(da))
     ax.yaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     _name_axes(ax, axis_label(da["time"], "time"), axis_label(da[space], str(space)), title)
     return ax
@@ -72,7 +76,8 @@ def map2d(
         )
     ax = new_axes(ax, height=3.0)
     lat, lon = da.dims[::-1] if _is_latitude(da[da.dims[1]]) else da.dims
-    _colours(ax, da[lon], da[lat], da.transpose(lat, lon).values, axis_label(da), limits, centred, "bottom")
+    values = da.transpose(lat, lon).values
+    colour_bar(colour_mesh(ax, da[lon], da[lat], values, limits, centred), ax, values, axis_label(da), "bottom")
     ax.set_aspect(1 / np.cos(np.deg2rad(float(da[lat].mean()))))
     _name_axes(ax, "longitude (°E)", "latitude (°N)", title)
     return ax
@@ -82,24 +87,30 @@ def _is_latitude(coordinate: xr.DataArray) -> bool:
     return coordinate.attrs.get("standard_name") == "latitude" or coordinate.attrs.get("units") == "degrees_north"
 
 
-def _colours(
+def colour_mesh(
     ax: Axes,
-    right: xr.DataArray,
-    up: xr.DataArray,
+    right: ArrayLike,
+    up: ArrayLike,
     values: np.ndarray,
-    label: str,
-    limits: tuple[float, float] | None,
-    centred: bool,
-    bar_side: str = "right",
-) -> None:
-    """Draw `values` `(up, right)` and the colour bar."""
-    finite = values[np.isfinite(values)]
-    low, high = limits or _limits(finite, centred)
+    limits: tuple[float, float] | None = None,
+    centred: bool = False,
+) -> QuadMesh:
+    """Draw `values` `(up, right)` as colours, NaN grey; limits and colours as for `hovmoeller`."""
+    low, high = limits or _limits(values[np.isfinite(values)], centred)
     look: dict[str, Any] = dict(cmap="RdBu_r" if centred else "viridis", shading="nearest", rasterized=True)
-    mesh = ax.pcolormesh(right, up, np.ma.masked_invalid(values), vmin=low, vmax=high, **look)
     ax.set_facecolor(MISSING)
+    return ax.pcolormesh(right, up, np.ma.masked_invalid(values), vmin=low, vmax=high, **look)
+
+
+def colour_bar(
+    mesh: QuadMesh, axes: Axes | Sequence[Axes], values: np.ndarray, label: str, side: str = "right"
+) -> None:
+    """Draw the colour bar of `mesh` beside `axes`, with an arrow head where some of `values` are off its end."""
+    first = axes if isinstance(axes, Axes) else axes[0]
+    low, high = mesh.get_clim()
+    finite = values[np.isfinite(values)]
     extend = EXTEND[bool((finite < low).any()), bool((finite > high).any())]
-    bar = ax.figure.colorbar(mesh, ax=ax, location=bar_side, pad=0.02, aspect=BAR_ASPECT[bar_side], extend=extend)
+    bar = first.figure.colorbar(mesh, ax=axes, location=side, pad=0.02, aspect=BAR_ASPECT[side], extend=extend)
     bar.outline.set_visible(False)
     bar.set_label(label)
 

@@ -2,11 +2,25 @@
 
 from typing import Any
 
+import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-__all__ = ["COLOURS", "GREY", "axis_label", "colour", "legend_above", "new_axes", "plain_log", "tidy"]
+__all__ = [
+    "COLOURS",
+    "GREY",
+    "axis_label",
+    "colour",
+    "legend_above",
+    "legend_right",
+    "line_look",
+    "new_axes",
+    "ordered_colours",
+    "plain_log",
+    "tidy",
+]
 
 # Okabe and Ito (2008), https://jfly.uni-koeln.de/color/, without the yellow that vanishes on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -16,6 +30,18 @@ GREY = "#6b6b6b"
 def colour(index: int) -> str:
     """Return the colour of the `index`-th line; they repeat after seven."""
     return COLOURS[index % len(COLOURS)]
+
+
+def line_look(index: int) -> dict[str, Any]:
+    """Return how the `index`-th set of a comparison is drawn: the first, the reference, grey and wide."""
+    if index == 0:
+        return dict(color=GREY, linewidth=4, alpha=0.45)
+    return dict(color=colour(index - 1), linewidth=1.4)
+
+
+def ordered_colours(number: int) -> list[Any]:
+    """Return colours from dark to light for lines that have an order, such as diffusion times."""
+    return list(colormaps["viridis"](np.linspace(0, 0.88, number)))  # the last yellow vanishes on white
 
 
 def new_axes(ax: Axes | None, width: float = 6.4, height: float = 3.2) -> Axes:
@@ -35,6 +61,11 @@ def tidy(ax: Axes, grid: str = "y") -> Axes:
 def legend_above(ax: Axes) -> None:
     """Put the legend above the axes, where it hides no data."""
     ax.legend(frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
+
+
+def legend_right(ax: Axes) -> None:
+    """Put the legend to the right of the axes: for many lines, in their order from above."""
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0.2)
 
 
 def plain_log(ax: Axes) -> None:
