@@ -8,6 +8,7 @@ from typing import Any
 
 from scoreda.diffusion.schedules.base import (
     Schedule,
+    TerminalSignalWarning,
     diffusion,
     drift,
     expand,
@@ -17,15 +18,27 @@ from scoreda.diffusion.schedules.base import (
     ratio,
     transition,
 )
+from scoreda.diffusion.schedules.ddpm import DDPM
 from scoreda.diffusion.schedules.edm import EDM
+from scoreda.diffusion.schedules.rectified_flow import RectifiedFlow
+from scoreda.diffusion.schedules.sub_vp import SubVP
+from scoreda.diffusion.schedules.ve import VE
 from scoreda.diffusion.schedules.vp import VPCosine
+from scoreda.diffusion.schedules.vp_linear import VPConstant, VPLinear
 from scoreda.errors import ScoredaError, suggest
 
 __all__ = [
+    "DDPM",
     "EDM",
     "SCHEDULES",
+    "VE",
+    "RectifiedFlow",
     "Schedule",
+    "SubVP",
+    "TerminalSignalWarning",
+    "VPConstant",
     "VPCosine",
+    "VPLinear",
     "diffusion",
     "drift",
     "expand",
@@ -37,7 +50,8 @@ __all__ = [
     "transition",
 ]
 
-SCHEDULES: dict[str, Any] = {kind.name: kind for kind in (EDM, VPCosine)}
+KINDS = (DDPM, EDM, RectifiedFlow, SubVP, VE, VPConstant, VPCosine, VPLinear)
+SCHEDULES: dict[str, Any] = {kind.name: kind for kind in KINDS}
 
 
 def schedule_from_spec(spec: dict[str, Any]) -> Schedule:

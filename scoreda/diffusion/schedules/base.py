@@ -1,12 +1,31 @@
 """What every schedule offers, and what follows from it for all of them alike."""
 
+import warnings
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.func import jvp
 
-__all__ = ["Schedule", "diffusion", "drift", "expand", "log_snr", "noised", "noised_stepwise", "ratio", "transition"]
+__all__ = [
+    "Schedule",
+    "TerminalSignalWarning",
+    "diffusion",
+    "drift",
+    "expand",
+    "log_snr",
+    "noised",
+    "noised_stepwise",
+    "ratio",
+    "transition",
+    "warn_of_terminal_signal",
+]
+
+NEGLIGIBLE = 0.05
+
+
+class TerminalSignalWarning(UserWarning):
+    """A schedule leaves so much of the signal at t = 1 that samples which start from pure noise there are biased."""
 
 
 class Schedule(Protocol):
@@ -29,6 +48,19 @@ class Schedule(Protocol):
     def spec(self) -> dict[str, Any]:
         """Return the settings that rebuild the schedule."""
         ...
+
+
+def warn_of_terminal_signal(schedule: Schedule, fix: str) -> None:
+    """Warn if alpha / sigma at t = 1 is not negligible beside data of unit variance; for the end of a constructor."""
+    one = torch.ones((), dtype=torch.float64)
+    left = float(schedule.alpha(one) / schedule.sigma(one))
+    if left > NEGLIGIBLE:
+        warnings.warn(
+            f"schedule '{schedule.name}' ends with alpha / sigma = {left:.2g}: signal is left where samplers start "
+            f"from pure noise. {fix}",
+            TerminalSignalWarning,
+            stacklevel=3,
+        )
 
 
 def ratio(schedule: Schedule, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scoreda.diffusion.schedules.base import warn_of_terminal_signal
+
 __all__ = ["EDM"]
 
 
@@ -34,6 +36,7 @@ class EDM:
             )
         self.sigma_min, self.sigma_max, self.rho = float(sigma_min), float(sigma_max), float(rho)
         self._low, self._high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+        warn_of_terminal_signal(self, "Raise `sigma_max`.")
 
     def alpha(self, t: Tensor) -> Tensor:
         """Return 1."""

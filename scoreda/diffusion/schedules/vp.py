@@ -1,10 +1,12 @@
-"""Variance-preserving schedules."""
+"""The variance-preserving schedule with a cosine for the signal."""
 
 import math
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from scoreda.diffusion.schedules.base import warn_of_terminal_signal
 
 __all__ = ["VPCosine"]
 
@@ -33,6 +35,7 @@ class VPCosine:
             )
         self.theta_min, self.margin, self.rho = float(theta_min), float(margin), float(rho)
         self._low, self._high = theta_min ** (1 / rho), (math.pi / 2 - margin) ** (1 / rho)
+        warn_of_terminal_signal(self, "Lower `margin`.")
 
     def _theta(self, t: Tensor) -> Tensor:
         return (self._low + t * (self._high - self._low)) ** self.rho
