@@ -1,12 +1,51 @@
-"""Networks for fields on a line or ring.
+"""Networks for fields on lines, rings, planes and tori, for windows of time, and for a few numbers.
 
-Everything is local in space (convolutions, and norms over channels only), so one set of weights serves any domain
-length.
+`network(x, c_noise)` maps noisy samples to their own shape. Convolutional networks with the channel norm are local in
+space, so one set of weights serves any domain size. The times of a window are channels: `(B, time, L)`; a
+`CausalWindow` frees their number. `network.spec()` is plain data, and `network_from_spec` rebuilds the network.
 """
 
-from scoreda.diffusion.networks.convnet import ConvNet1d
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from scoreda.diffusion.networks.attention import Attention
+from scoreda.diffusion.networks.base import Network
+from scoreda.diffusion.networks.causal import CausalWindow
+from scoreda.diffusion.networks.convnet import ConvNet1d, ConvNet2d
 from scoreda.diffusion.networks.embedding import NoiseEmbedding
+from scoreda.diffusion.networks.mlp import MLP
+from scoreda.diffusion.networks.presets import PRESETS
+from scoreda.diffusion.networks.unet import UNet1d, UNet2d
+from scoreda.errors import ScoredaError, suggest
 
-__all__ = ["NETWORKS", "ConvNet1d", "NoiseEmbedding"]
+__all__ = [
+    "MLP",
+    "NETWORKS",
+    "PRESETS",
+    "Attention",
+    "CausalWindow",
+    "ConvNet1d",
+    "ConvNet2d",
+    "Network",
+    "NoiseEmbedding",
+    "UNet1d",
+    "UNet2d",
+    "network_from_spec",
+]
 
-NETWORKS = {kind.name: kind for kind in (ConvNet1d,)}
+NETWORKS: dict[str, Any] = {kind.name: kind for kind in (CausalWindow, ConvNet1d, ConvNet2d, MLP, UNet1d, UNet2d)}
+
+
+def network_from_spec(spec: Mapping[str, Any]) -> nn.Module:
+    """Build a network, with fresh weights, from `network.spec()`; a network inside it likewise.
+
+    Raises:
+        ScoredaError: if there is no network of that name.
+    """
+    name = spec.get("name", "")
+    if name not in NETWORKS:
+        raise ScoredaError(f"unknown network '{name}'; {suggest(name, NETWORKS)}")
+    settings = {k: network_from_spec(v) if k == "network" else v for k, v in spec.items() if k != "name"}
+    return NETWORKS[name](**settings)

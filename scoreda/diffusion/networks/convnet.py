@@ -1,30 +1,32 @@
-"""A residual convolutional network of constant width."""
+"""A residual convolutional network of constant width: the simplest one for fields of any size."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scoreda.diffusion.networks.blocks import Conv1d, ResidualBlock, channel_norm
+from scoreda.diffusion.networks.base import Network
+from scoreda.diffusion.networks.blocks import Conv, ResidualBlock, axes, channel_norm, zeroed
 from scoreda.diffusion.networks.embedding import NoiseEmbedding
 
-__all__ = ["ConvNet1d"]
+__all__ = ["ConvNet1d", "ConvNet2d"]
 
 
-class ConvNet1d(nn.Module):
-    """A residual convolutional network of constant width.
+class ConvNet(Network):
+    """A residual convolutional network of constant width; what its dimensions share.
+
+    Everything is local: an output depends on the `(2 blocks + 2) (kernel - 1) + 1` points around it along each axis.
 
     Args:
-        channels: Channels of the field.
+        channels: Channels of the field: variables, or the times of a window.
         width: Hidden channels.
-        blocks: Residual blocks of two convolutions each; the receptive field is `(2 blocks + 2) (kernel - 1) + 1`
-            points.
+        blocks: Residual blocks of two convolutions each.
         kernel: Odd kernel size.
-        circular: Periodic domain; otherwise edges are repeated.
-        embedding: Size of the noise embedding.
+        circular: Periodic domain, one bool or one per axis; along the other axes edges are repeated.
+        embedding: Size of the noise embedding, or its settings (see `NoiseEmbedding`).
+        conditioning: Channels of a condition.
     """
-
-    name = "convnet1d"
 
     def __init__(
         self,
@@ -32,30 +34,39 @@ class ConvNet1d(nn.Module):
         width: int = 64,
         blocks: int = 5,
         kernel: int = 5,
-        circular: bool = True,
-        embedding: int = 64,
+        circular: bool | Sequence[bool] = True,
+        embedding: int | Mapping[str, Any] = 64,
+        conditioning: int = 0,
     ) -> None:
-        super().__init__()
-        self.settings = dict(
-            channels=channels, width=width, blocks=blocks, kernel=kernel, circular=circular, embedding=embedding
+        super().__init__(
+            channels, conditioning, width=width, blocks=blocks, kernel=kernel, circular=circular, embedding=embedding
         )
-        if kernel % 2 == 0 or min(channels, width, blocks, kernel, embedding - 1) < 1:
-            raise ValueError(f"`kernel` must be odd, `embedding` at least 2, all sizes positive; got {self.settings}.")
-        self.embedding = NoiseEmbedding(embedding)
-        self.enter = Conv1d(channels, width, kernel, circular)
-        self.blocks = nn.ModuleList(ResidualBlock(width, kernel, embedding, circular) for _ in range(blocks))
-        self.leave = Conv1d(width, channels, kernel, circular)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
+        each = axes(circular, self.dimensions)
+        self.embedding = NoiseEmbedding.of(embedding)
+        self.enter = Conv(self.inputs, width, kernel, each)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(width, width, kernel, each, self.embedding.width) for _ in range(blocks)
+        )
+        self.leave = zeroed(Conv(width, channels, kernel, each))
 
-    def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
-        """Map `x` `(B, channels, L)` and `c_noise` `(B,)` to `(B, channels, L)`."""
+    def body(self, h: Tensor, c_noise: Tensor) -> Tensor:
+        """Map `h` `(B, inputs, *)` to `(B, channels, *)`."""
         embedding = self.embedding(c_noise)
-        h = self.enter(x)
+        h = self.enter(h)
         for block in self.blocks:
             h = block(h, embedding)
         return self.leave(F.silu(channel_norm(h)))
 
-    def spec(self) -> dict[str, Any]:
-        """Return the settings that rebuild the network."""
-        return dict(name=self.name, **self.settings)
+
+class ConvNet1d(ConvNet):
+    """`ConvNet` for `(B, C, L)`."""
+
+    name = "convnet1d"
+    dimensions = 1
+
+
+class ConvNet2d(ConvNet):
+    """`ConvNet` for `(B, C, H, W)`; `circular=(False, True)` for latitude and longitude."""
+
+    name = "convnet2d"
+    dimensions = 2

@@ -1,31 +1,77 @@
 """The noise level as a vector of features."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from scoreda.diffusion.networks.base import choice
+
 __all__ = ["NoiseEmbedding"]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "gelu": nn.GELU}
 
 
 class NoiseEmbedding(nn.Module):
-    """Sinusoidal features of a scalar, then a two-layer perceptron.
+    """Sines and cosines of a scalar, then a two-layer perceptron.
+
+    The defaults are for a continuous input of order 1, such as ln(sigma) / 4. For the number of a step, integer or not,
+    pass `scale=1.0`.
 
     Args:
         width: Size of the embedding.
-        base: Longest period over shortest; Vaswani et al. (2017) use 10,000.
-        scale: Highest frequency; inputs here are ln(sigma) / 4, of order 1.
+        base: Longest period over shortest (sinusoidal); Vaswani et al. (2017) use 10,000.
+        scale: Highest angular frequency (sinusoidal), or standard deviation of all (fourier).
+        kind: "sinusoidal": frequencies in geometric progression. "fourier": drawn once from a Gaussian and kept with
+            the weights (Tancik et al., 2020, https://arxiv.org/abs/2006.10739).
+        features: Number of sines and cosines; default `width`.
+        activation: Between the two layers, "silu" or "gelu".
     """
 
     frequencies: Tensor
 
-    def __init__(self, width: int, base: float = 1000.0, scale: float = 30.0) -> None:
+    def __init__(
+        self,
+        width: int,
+        base: float = 1000.0,
+        scale: float = 30.0,
+        kind: str = "sinusoidal",
+        features: int | None = None,
+        activation: str = "silu",
+    ) -> None:
         super().__init__()
-        frequencies = scale * torch.exp(-math.log(base) * torch.arange(width // 2) / max(width // 2 - 1, 1))
-        self.register_buffer("frequencies", frequencies, persistent=False)
-        self.mlp = nn.Sequential(nn.Linear(2 * (width // 2), width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        number = (width if features is None else features) // 2
+        if min(width // 2, number) < 1:
+            raise ValueError(
+                f"a noise `embedding` must be at least 2 wide, got {width} of {features or width} features."
+            )
+        frequencies = scale * choice("embedding", kind, FREQUENCIES)(number, base)
+        self.register_buffer("frequencies", frequencies, persistent=kind == "fourier")
+        between = choice("activation", activation, ACTIVATIONS)()
+        self.width = width
+        self.mlp = nn.Sequential(nn.Linear(2 * number, width), between, nn.Linear(width, width), nn.SiLU())
+
+    @classmethod
+    def of(cls, settings: int | Mapping[str, Any]) -> "NoiseEmbedding":
+        """Build an embedding from its width, or from all its settings by name."""
+        return cls(**settings) if isinstance(settings, Mapping) else cls(settings)
 
     def forward(self, c: Tensor) -> Tensor:
-        """Embed `c` `(B,)` as `(B, width)`."""
+        """Embed `c` `(B,)`, real or integer, as `(B, width)`."""
         angle = c[:, None] * self.frequencies
-        return self.mlp(torch.cat([angle.sin(), angle.cos()], dim=-1))
+        return self.mlp(torch.cat([angle.sin(), angle.cos()], dim=-1).to(self.frequencies.dtype))
+
+
+def geometric(number: int, base: float) -> Tensor:
+    """Return frequencies from 1 down to 1 / base."""
+    return torch.exp(-math.log(base) * torch.arange(number) / max(number - 1, 1))
+
+
+def gaussian(number: int, base: float) -> Tensor:
+    """Return random frequencies of standard deviation 1."""
+    return torch.randn(number)
+
+
+FREQUENCIES = {"sinusoidal": geometric, "fourier": gaussian}
