@@ -14,7 +14,11 @@ __all__ = ["AnnualCycle", "read_field"]
 
 
 def read_field(
-    path: Path | str, variable: str, select: Mapping[str, Sequence[int]] | None = None, needs: Sequence[str] = ()
+    path: Path | str,
+    variable: str,
+    select: Mapping[str, Sequence[int]] | None = None,
+    needs: Sequence[str] = (),
+    gaps: bool = False,
 ) -> xr.DataArray:
     """Read one variable of a netCDF file into memory.
 
@@ -23,9 +27,11 @@ def read_field(
         variable: Its name.
         select: Dimensions to cut to `[start, stop]`, by position.
         needs: Dimensions that it must have.
+        gaps: Whether NaN is allowed.
 
     Raises:
-        ScoredaError: if the file or the variable is not there, a dimension is not known, or a value is NaN or Inf.
+        ScoredaError: if the file or the variable is not there, a dimension is not known, or a value is Inf, or NaN
+            without `gaps`; the index is that in the file.
     """
     select = select or {}
     with open_dataset(path, needs=(variable,)) as ds:
@@ -35,8 +41,11 @@ def read_field(
                 f"{path}: `{variable}` has dimensions {', '.join(map(str, ds[variable].dims))}; "
                 f"the settings name {', '.join(sorted(unknown))}."
             )
-        field = ds[variable].isel({dim: slice(*bounds) for dim, bounds in select.items()}).load()
-    check_finite(field.values, str(path))
+        cuts = {dim: slice(*bounds) for dim, bounds in select.items()}
+        first, length = next(iter(ds[variable].sizes.items()))
+        field = ds[variable].isel(cuts).load()
+    values = np.nan_to_num(field.values, posinf=np.inf, neginf=-np.inf) if gaps else field.values
+    check_finite(values, f"{path}: `{variable}`", first=cuts.get(str(first), slice(None)).indices(length)[0])
     return field
 
 

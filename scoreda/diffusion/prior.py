@@ -1,22 +1,23 @@
 """A learned prior: a denoiser, its normaliser and where it came from, in one file of safetensors."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scoreda.datasets.layout import replacing
 from scoreda.datasets.normaliser import Normaliser
 from scoreda.diffusion.denoisers import KarrasDenoiser
-from scoreda.diffusion.networks import NETWORKS
+from scoreda.diffusion.networks import network_from_spec
 from scoreda.diffusion.samplers import HeunSampler, noise
-from scoreda.diffusion.schedules import schedule_from_spec
+from scoreda.diffusion.schedules import Schedule, expand, schedule_from_spec
 from scoreda.errors import ScoredaError, suggest
 
 __all__ = ["Prior", "load_prior", "save_prior", "shipped_priors"]
@@ -43,49 +44,105 @@ def one_thread() -> Iterator[None]:
 class Prior:
     """What is known of a system before any observation: a denoiser of its normalised states.
 
+    Physical states are `(N, *space)` where the network has one channel, `(N, C, *space)` where it has more.
+
     Attributes:
-        denoiser: Of normalised states `(B, 1, L)`; any domain length L.
+        denoiser: Of normalised states `(B, C, L)` or `(B, C, H, W)`; any domain size.
         normaliser: Between physical and normalised units.
         card: Settings and provenance: system, training, final loss.
     """
 
-    def __init__(self, denoiser: KarrasDenoiser, normaliser: Normaliser, card: Mapping[str, Any] | None = None) -> None:
-        self.denoiser, self.normaliser, self.card = denoiser.eval().requires_grad_(False), normaliser, dict(card or {})
+    def __init__(self, denoiser: nn.Module, normaliser: Normaliser, card: Mapping[str, Any] | None = None) -> None:
+        self.denoiser: Any = denoiser.eval().requires_grad_(False)
+        self.normaliser, self.card = normaliser, dict(card or {})
+        network = self.denoiser.network
+        self.dimensions = getattr(network, "dimensions", None) or 1
+        # A perceptron's numbers are points of a line; a network of any number of channels leaves it to the states.
+        self.channels = 1 if getattr(network, "dimensions", 1) == 0 else getattr(network, "channels", None)
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.denoiser.parameters()).device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are stored in."""
+        return next(self.denoiser.parameters()).dtype
+
     def to(self, device: torch.device | str) -> "Prior":
         """Move the weights; returns self."""
         self.denoiser.to(device)
         return self
 
+    def under(self, schedule: Schedule) -> "Prior":
+        """Return the same prior in another schedule's time, which most samplers and guidance methods work in.
+
+        Raises:
+            ValueError: if the weights know noise levels by the times of their own schedule only.
+        """
+        own, denoiser = self.denoiser.schedule.spec(), copy(self.denoiser)
+        if schedule.spec() != own and not getattr(denoiser, "any_schedule", False):
+            raise ValueError(
+                f"the weights were trained under the schedule {own} and know no other, got {schedule.spec()}. "
+                "Use that schedule, or train again under this one."
+            )
+        denoiser.schedule = schedule
+        return Prior(denoiser, self.normaliser, self.card)
+
     def tensor(self, E: np.ndarray) -> Tensor:
-        """Return physical states `(N, Nx)` as normalised `(N, 1, Nx)` on the prior's device."""
-        return torch.as_tensor(self.normaliser.apply(E), dtype=torch.float32, device=self.device)[:, None]
+        """Return physical states `(N, *space)` or `(N, C, *space)` as normalised `(N, C, *space)` on the prior's device.
+
+        Raises:
+            ValueError: if the states have another number of channels than the network.
+        """
+        x = torch.as_tensor(self.normaliser.apply(E), dtype=self.dtype, device=self.device)
+        x = x[:, None] if self.channels == 1 else x
+        if self.channels not in (None, x.shape[1]) or x.ndim != self.dimensions + 2:
+            raise ValueError(
+                f"the prior is of states {self._shape()}, got {np.shape(E)}. Reshape them, or train another."
+            )
+        return x
+
+    def _shape(self) -> str:
+        space = ("Nx",) if self.dimensions == 1 else ("H", "W")
+        channels = () if self.channels == 1 else (str(self.channels or "C"),)
+        return f"(N, {', '.join(channels + space)})"
 
     def array(self, x: Tensor) -> np.ndarray:
-        """Return normalised `(N, 1, Nx)` as physical float64 states `(N, Nx)`."""
-        return self.normaliser.invert(x[:, 0].double().cpu().numpy())
+        """Return normalised `(N, C, *space)` as physical float64 states, the inverse of `tensor`."""
+        return self.normaliser.invert((x[:, 0] if self.channels == 1 else x).double().cpu().numpy())
 
     @torch.no_grad()
     @one_thread()
     def denoise(self, E: np.ndarray, sigma: float | np.ndarray) -> np.ndarray:
-        """Return E[x | x + sigma eps = E] for states `(N, Nx)`; `sigma`, a scalar or `(N,)`, in physical units."""
+        """Return E[x | x + sigma eps = E] for states `(N, ...)`; `sigma`, a scalar or `(N,)`, in physical units."""
         s = np.broadcast_to(sigma, len(E)) / self.normaliser.std
-        s_rows = torch.as_tensor(s, dtype=torch.float32, device=self.device)[:, None, None]
-        return self.array(self.denoiser.denoise(self.tensor(E), s_rows))
+        x = self.tensor(E)
+        s_rows = torch.as_tensor(s, dtype=self.dtype, device=self.device)
+        return self.array(self.denoiser.denoise(x, expand(s_rows, x)))
 
-    def sample(self, number: int, size: int, seed: int, steps: int = 32, batch: int = 1000) -> np.ndarray:
-        """Draw `number` states of `size` variables, physical units; batches follow each other in one stream."""
+    def sample(
+        self, number: int, size: int | Sequence[int], seed: int, steps: int = 32, batch: int = 1000
+    ) -> np.ndarray:
+        """Draw states in physical units; batches follow each other in one stream.
+
+        Args:
+            number: How many.
+            size: Points along every axis of space, or `(H, W)`; with the channels before it if the network takes any
+                number of them.
+            seed: Of the noise.
+            steps: Of the Heun sampler.
+            batch: States drawn at a time.
+        """
+        space = (size,) * self.dimensions if isinstance(size, int) else tuple(size)
+        shape = space if self.channels is None else (self.channels, *space)
         generator = torch.Generator(self.device).manual_seed(seed)
         sampler = HeunSampler(self.denoiser, steps)
+        draw = lambda n: sampler(noise((n, *shape), self.denoiser, generator).to(self.dtype))
         sizes = [min(batch, number - start) for start in range(0, number, batch)]
-        return np.concatenate(
-            [self.array(sampler(noise((n, 1, size), self.denoiser, generator))) for n in sizes] or [np.empty((0, size))]
-        )
+        empty = torch.empty((0, *shape))
+        return np.concatenate([self.array(draw(n)) for n in sizes] or [self.array(empty)])
 
 
 def save_prior(folder: Path | str, prior: Prior) -> Path:
@@ -139,9 +196,8 @@ def shipped_priors() -> list[str]:
 
 def _denoiser(config: Mapping[str, Any]) -> KarrasDenoiser:
     """Return the denoiser that `config` describes, with weights still to be loaded."""
-    settings = dict(config["network"])
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and replaced at once
-        network = NETWORKS[settings.pop("name")](**settings)
+        network = network_from_spec(config["network"])
     return KarrasDenoiser(network, schedule_from_spec(config["schedule"]), config["sigma_data"])
 
 

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from scoreda.errors import ScoredaError, suggest
 from scoreda.experiments.complaints import complaints
+from scoreda.experiments.constructed import NetworkSection, ScheduleSection, refused
 from scoreda.experiments.methods import MethodSection
 from scoreda.experiments.section import Section, raise_located
 from scoreda.experiments.yaml_source import Key, Source, read_source
@@ -201,37 +202,39 @@ class SystemSection(Section):
 class DataSection(Section):
     """Any netCDF file as an archive.
 
-    `space` is the dimension of the field, `split` the one whose last part is held out (time, or trajectory); every
-    other dimension holds samples. `select` cuts dimensions to `[start, stop]` by position. With `harmonics`, `split`
-    holds dates, and the mean annual cycle of what is left (its mean and so many harmonics) is removed.
+    `space` is the dimension of the field, or the two of them, `split` the one whose last part is held out (time, or
+    trajectory), `channels` one that a sample has all of; every other dimension holds samples. `select` cuts dimensions
+    to `[start, stop]` by position. With `harmonics`, `split` holds dates, and the mean annual cycle of what is left (its
+    mean and so many harmonics) is removed.
     """
 
     file: str
     variable: str
-    space: str = "space"
+    space: str | Annotated[list[str], Field(min_length=1, max_length=2)] = "space"
     split: str = "time"
+    channels: str | None = None
     select: dict[str, list[int]] = {}
     harmonics: Count | None = None
 
 
-class NetworkSection(Section):
-    """The network; see `scoreda.diffusion.networks.ConvNet1d`."""
+class WindowSection(Section):
+    """Samples that are windows of time: `frames` successive states are the channels; starts are `stride` apart.
 
-    name: Literal["convnet1d"] = "convnet1d"
-    width: Count = 64
-    blocks: Count = 5
-    kernel: Count = 5
-    circular: bool = True
-    embedding: int = Field(default=64, ge=4)
+    `time` is the dimension of time in a file of `data`.
+    """
+
+    frames: Count
+    stride: Count = 1
+    time: str = "time"
 
 
-class ScheduleSection(Section):
-    """The noise schedule; see `scoreda.diffusion.schedules.EDM`."""
+class PreviewSection(Section):
+    """Samples drawn after every validation, by `steps` Heun steps; `size` is the points along each axis of space."""
 
-    name: Literal["edm"] = "edm"
-    sigma_min: Positive = 0.002
-    sigma_max: Positive = 80.0
-    rho: Positive = 7.0
+    number: Count = 8
+    size: Count | None = None
+    steps: Count = 18
+    seed: int = Field(default=0, ge=0)
 
 
 class TrainSection(Section):
@@ -239,14 +242,26 @@ class TrainSection(Section):
 
     steps: Count = 20_000
     batch: Count = 256
-    lr: Positive = 1e-3
-    warmup: int = Field(default=500, ge=0)
-    weight_decay: float = Field(default=1e-4, ge=0)
-    clip: Positive = 1.0
-    ema: float = Field(default=0.999, ge=0, lt=1)
+    accumulate: Count = 1
+    norm: Literal["l2", "l1"] = "l2"
+    levels: Literal["log_normal", "uniform_time", "uniform_step"] = "log_normal"
     sigma_mean: float = -1.2
     sigma_std: Positive = 1.2
-    precision: Literal["float32", "bfloat16"] = "float32"
+    level_steps: Count = 1000
+    mask: bool = False
+    condition_dropout: float = Field(default=0.0, ge=0, le=1)
+    optimiser: Literal["adamw", "adam"] = "adamw"
+    lr: Positive = 1e-3
+    lr_schedule: Literal["cosine", "constant", "linear", "exponential"] = "cosine"
+    lr_final: float = Field(default=0.0, ge=0, le=1)
+    warmup: int = Field(default=500, ge=0)
+    beta2: float = Field(default=0.99, gt=0, lt=1)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    clip: float = Field(default=1.0, ge=0)
+    ema: float = Field(default=0.999, ge=0, lt=1)
+    ema_extra: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field(default=(), strict=False)
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    deterministic: bool = False
     validate_every: Count = 1000
     checkpoint_minutes: float = Field(default=5.0, ge=0)
     seed: int = Field(default=0, ge=0)
@@ -255,15 +270,19 @@ class TrainSection(Section):
 class Training(Section):
     """How a prior is learned: from a simulated `system` or from `data`.
 
-    The last `valid_fraction` of the trajectories is held out; `valid_every` thins it.
+    `denoiser` is what the network's output stands for. The last `valid_fraction` of the trajectories is held out;
+    `valid_every` thins it.
     """
 
     name: Name
     system: SystemSection | None = None
     data: DataSection | None = None
-    network: NetworkSection = NetworkSection()
-    schedule: ScheduleSection = ScheduleSection()
+    window: WindowSection | None = None
+    network: NetworkSection = Field(default_factory=lambda: NetworkSection.model_validate({}))
+    schedule: ScheduleSection = Field(default_factory=lambda: ScheduleSection.model_validate({}))
+    denoiser: str = "karras"
     train: TrainSection = TrainSection()
+    preview: PreviewSection | None = None
     valid_fraction: float = Field(default=0.05, gt=0, lt=1)
     valid_every: Count = 1
 
@@ -278,10 +297,28 @@ class Training(Section):
                 () if self.system is None else ("data",),
                 "give exactly one of `system` (to simulate) and `data` (a file)",
             )
-        if self.network.kernel % 2 == 0:
-            yield ("network", "kernel"), f"must be odd, got {self.network.kernel}"
-        if self.schedule.sigma_min >= self.schedule.sigma_max:
-            yield ("schedule", "sigma_min"), f"must be below sigma_max = {self.schedule.sigma_max:g}"
+        yield from self._problems_of_windows()
+        yield from self._problems_of_parts()
+
+    def _problems_of_windows(self) -> Iterator[tuple[Key, str]]:
+        if self.window and self.data and self.data.channels:
+            yield ("data", "channels"), "the frames of a `window` are the channels; give one of the two"
+        if self.window and self.system and self.window.frames > self.system.states:
+            yield ("window", "frames"), f"must be at most system.states = {self.system.states}"
+        if self.train.mask and self.data and self.data.harmonics:
+            yield ("data", "harmonics"), "an annual cycle cannot be fitted to data with gaps; give a file of anomalies"
+
+    def _problems_of_parts(self) -> Iterator[tuple[Key, str]]:
+        from scoreda.diffusion.schedules import schedule_from_spec
+        from scoreda.diffusion.training import TrainSettings
+        from scoreda.experiments.train import make_denoiser
+
+        schedule, network, train = (part.model_dump() for part in (self.schedule, self.network, self.train))
+        found = [
+            *refused("schedule", lambda: schedule_from_spec(schedule), schedule),
+            *refused("train", lambda: TrainSettings(**train), train),
+        ]
+        yield from found or refused("network", lambda: make_denoiser(self.model_dump()), network)
 
 
 S = TypeVar("S", bound=Section)

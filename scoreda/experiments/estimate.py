@@ -44,18 +44,32 @@ def _analysis_bytes(case: Case, members: int) -> float:
 
 def _of_training(config: Training) -> Iterator[str]:
     from scoreda.experiments.train import make_denoiser
+    from scoreda.experiments.training_data import sample_shape
 
-    parameters = sum(p.numel() for p in make_denoiser(resolved(config)).parameters())
+    settings = resolved(config)
+    parameters = sum(p.numel() for p in make_denoiser(settings, sample_shape(settings)).parameters())
     yield f"network: {parameters:,} parameters; weights.safetensors {_size(4 * parameters)}"
     data = 0.0
     if config.system is not None:
         shape = (config.system.trajectories, config.system.states, config.system.model.size)
         data = 4.0 * shape[0] * shape[1] * shape[2]
         yield f"archive.nc: states {shape}, {_size(data)}"
-        yield f"samples: ({round(shape[0] * (1 - config.valid_fraction)) * shape[1]}, 1, {shape[2]})"
-    yield f"training: {config.train.steps:,} steps of {config.train.batch} samples; last.pt {_size(16 * parameters)}"
+        each, channels = _samples_of_trajectory(config)
+        yield f"samples: ({round(shape[0] * (1 - config.valid_fraction)) * each}, {channels}, {shape[2]})"
+        data *= each * channels / shape[1]
+    averages = 1 + len(config.train.ema_extra)
+    yield (
+        f"training: {config.train.steps:,} steps of {config.train.batch} samples; "
+        f"last.pt {_size((12 + 4 * averages) * parameters)}"
+    )
     # The archive, its normalised copy, and the double-precision copy of which the standard deviation is taken.
     yield f"memory: about {_size(LIBRARIES + 4 * data)}"
+
+
+def _samples_of_trajectory(config: Training) -> tuple[int, int]:
+    """Return how many samples a trajectory gives, and of how many channels."""
+    states, window = config.system.states, config.window  # type: ignore[union-attr]
+    return ((states - window.frames) // window.stride + 1, window.frames) if window else (states, 1)
 
 
 def _size(count: float) -> str:

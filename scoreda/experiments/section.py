@@ -15,7 +15,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-def raise_located(section: Section, problems: Iterable[tuple[tuple[str | int, ...], str]]) -> None:
+def raise_located(section: Any, problems: Iterable[tuple[tuple[str | int, ...], str]]) -> None:
     """Raise one ValidationError for all `(key inside the section, message)` pairs; do nothing if there are none.
 
     For checks that span keys: pydantic alone would place them at the section, not at the key.

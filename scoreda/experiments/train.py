@@ -3,9 +3,10 @@
 Settings are plain data (`resolved(load_config(Training, path))`), so nothing here needs pydantic.
 """
 
-import json
+import math
 from collections.abc import Mapping
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,16 @@ import numpy as np
 from scoreda.errors import ScoredaError
 from scoreda.experiments.card import write_card
 from scoreda.experiments.folder import RunFolder
+from scoreda.experiments.training_data import make_samples, states_of_file
 from scoreda.models import from_spec
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
-    from scoreda.diffusion import KarrasDenoiser, Prior, Trainer
+    from scoreda.datasets import Normaliser
+    from scoreda.diffusion import Prior, Trainer
+    from scoreda.diffusion.training.trainer import OnValidation
 
 __all__ = ["archive_file", "make_denoiser", "train_prior"]
 
@@ -31,6 +36,8 @@ def train_prior(
 ) -> "Prior":
     """Train a prior and write its folder: weights, metrics, loss curve, model card.
 
+    Started by `torchrun`, the processes share every batch, and the first one writes.
+
     Args:
         settings: A resolved `Training` configuration.
         out: Folder of the training run; what `load_prior` accepts afterwards.
@@ -41,29 +48,24 @@ def train_prior(
     Raises:
         ScoredaError: if the folder is another run's or holds a training that is not to be resumed, or the data are bad.
     """
-    from scoreda.datasets import Normaliser, split_by_trajectory
     from scoreda.diffusion import Prior, Trainer, TrainSettings, save_prior
+    from scoreda.diffusion.training import process_group
 
-    given = _states_of_file(settings["data"]) if "data" in settings else None
-    folder = _claim(settings, Path(out), resume, overwrite)
-    states = _simulated(settings, folder) if given is None else given
-    train, valid = split_by_trajectory(states, settings["valid_fraction"])
-    normaliser = Normaliser.of(train)
-    trainer = Trainer(
-        make_denoiser(settings),
-        _samples(train, normaliser),
-        _samples(valid[:, :: settings["valid_every"]], normaliser),
-        TrainSettings(**settings["train"]),
-        folder.path,
-        device,
-    )
-    if (folder.path / "last.pt").is_file():
-        trainer.resume()
-    denoiser = trainer.run(_draw_loss)
-    last = _metrics(folder.path)[-1]
-    prior = Prior(denoiser, normaliser, card=dict(settings) | {"result": last})
-    save_prior(folder.path, prior)
-    write_card(folder.path / "card.md", settings, last, normaliser)
+    with process_group(device) as own_device:
+        given = states_of_file(settings) if "data" in settings else None
+        folder = _claimed(settings, Path(out), resume, overwrite)
+        train, valid, normaliser = make_samples(settings, _simulated(settings, folder) if given is None else given)
+        denoiser = make_denoiser(settings, tuple(train.shape[1:]))
+        trainer = Trainer(denoiser, train, valid, TrainSettings(**settings["train"]), folder.path, own_device)
+        if (folder.path / "last.pt").is_file():
+            trainer.resume()
+        averaged = trainer.run(_callback(settings, normaliser, train))
+        last = trainer.metrics.rows()[-1]
+        prior = Prior(averaged, normaliser, card=dict(settings) | {"result": last})
+        if trainer.ranks.first:
+            save_prior(folder.path, prior)
+            write_card(folder.path / "card.md", settings, last, normaliser)
+        trainer.ranks.wait()
     return prior
 
 
@@ -86,31 +88,51 @@ def archive_file(settings: Settings, folder: RunFolder, overwrite: bool = False)
     return path
 
 
-def make_denoiser(settings: Settings) -> "KarrasDenoiser":
-    """Return a freshly initialised denoiser; the global random state of torch stays as it was."""
+def make_denoiser(settings: Settings, shape: tuple[int | None, ...] = (1,)) -> "nn.Module":
+    """Return a freshly initialised denoiser; the global random state of torch stays as it was.
+
+    Args:
+        settings: A resolved `Training` configuration.
+        shape: Channels and points of space of a sample, of which the network takes what it needs.
+    """
     import torch
 
-    from scoreda.diffusion import KarrasDenoiser
-    from scoreda.diffusion.networks import NETWORKS
+    from scoreda.diffusion.denoisers import KarrasDenoiser
+    from scoreda.diffusion.networks import NETWORKS, network_from_spec
     from scoreda.diffusion.schedules import schedule_from_spec
 
     network = dict(settings["network"])
+    kind = NETWORKS[network["name"]]
+    if "channels" in signature(kind).parameters:
+        points = shape if kind.dimensions == 0 else shape[:1]
+        network["channels"] = math.prod(number or 1 for number in points)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings["train"]["seed"])
-        return KarrasDenoiser(NETWORKS[network.pop("name")](**network), schedule_from_spec(settings["schedule"]))
+        return KarrasDenoiser(network_from_spec(network), schedule_from_spec(settings["schedule"]))
 
 
-def _claim(settings: Settings, out: Path, resume: bool, overwrite: bool) -> RunFolder:
-    folder = RunFolder(out)
-    folder.claim(dict(settings), overwrite)
-    if (out / "last.pt").is_file():
-        if not resume:
-            raise ScoredaError(
-                f"{out} holds a training run. Pass --resume to continue it, or --overwrite to start again."
-            )
-    else:
-        (out / "metrics.jsonl").unlink(missing_ok=True)
+def _claimed(settings: Settings, out: Path, resume: bool, overwrite: bool) -> RunFolder:
+    """Claim the folder, once for all processes, and leave the archive in it that the others will read."""
+    from scoreda.diffusion.training import Ranks
+
+    folder, ranks = RunFolder(out), Ranks.current()
+    if ranks.first:
+        _claim(settings, folder, resume, overwrite)
+        if "system" in settings and ranks.size > 1:
+            _simulated(settings, folder)
+    ranks.wait()
     return folder
+
+
+def _claim(settings: Settings, folder: RunFolder, resume: bool, overwrite: bool) -> None:
+    folder.claim(dict(settings), overwrite)
+    if not (folder.path / "last.pt").is_file():
+        for name in ("metrics.jsonl", "metrics.csv", "previews.npz"):
+            (folder.path / name).unlink(missing_ok=True)
+    elif not resume:
+        raise ScoredaError(
+            f"{folder.path} holds a training run. Pass --resume to continue it, or --overwrite to start again."
+        )
 
 
 def _simulated(settings: Settings, folder: RunFolder) -> np.ndarray:
@@ -126,31 +148,27 @@ def _archive_arguments(system: Settings) -> dict[str, Any]:
     return dict(system) | {"model": from_spec(system["model"])}
 
 
-def _states_of_file(data: Settings) -> np.ndarray:
-    """Return a variable of any netCDF file as `(split, samples, space)`."""
-    from scoreda.datasets.fields import AnnualCycle, read_field
+def _callback(settings: Settings, normaliser: "Normaliser", train: "torch.Tensor") -> "OnValidation":
+    """Return what is done after every validation: the loss as a curve and a table, and a preview if asked for."""
+    from scoreda.diffusion.training import Preview
 
-    split, space = data["split"], data["space"]
-    field = read_field(data["file"], data["variable"], data["select"], needs=(split, space))
-    if "harmonics" in data:
-        field = AnnualCycle.of(field, data["harmonics"], split).anomalies(field)
-    states = field.transpose(split, ..., space).values.astype(np.float32)
-    return states.reshape(len(states), -1, states.shape[-1])
+    calls: list[OnValidation] = [_draw_loss]
+    if "preview" in settings:
+        p = settings["preview"]
+        space = (p["size"],) * (train.ndim - 2) if "size" in p else tuple(train.shape[2:])
+        shape = (p["number"], train.shape[1], *space)
+        calls.append(Preview(shape, p["steps"], p["seed"], normaliser.invert))
 
+    def callback(trainer: "Trainer", row: dict[str, float]) -> None:
+        for call in calls:
+            call(trainer, row)
 
-def _samples(states: np.ndarray, normaliser: Any) -> "torch.Tensor":
-    """Return states as normalised samples `(n, 1, L)`."""
-    import torch
-
-    return torch.from_numpy(normaliser.apply(states.reshape(-1, 1, states.shape[-1])).astype(np.float32))
-
-
-def _metrics(out: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return callback
 
 
 def _draw_loss(trainer: "Trainer", row: dict[str, float]) -> None:
     from scoreda.plotting import loss_curve
 
-    figure = loss_curve(_metrics(trainer.folder)).figure
+    trainer.metrics.write_csv()
+    figure = loss_curve(trainer.metrics.rows()).figure
     figure.savefig(trainer.folder / "loss.png", dpi=120)  # type: ignore[union-attr]

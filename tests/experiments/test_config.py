@@ -195,10 +195,38 @@ system: {trajectories: 4, states: 3}
     [
         ("name: a\n", "c.yaml:1: give exactly one of `system` (to simulate) and `data` (a file)"),
         (TRAINING + "data: {file: a.nc, variable: x}\n", "c.yaml:3: data: give exactly one"),
-        (TRAINING + "network: {kernel: 4}\n", "c.yaml:3: network.kernel: must be odd, got 4"),
-        (TRAINING + "schedule: {sigma_min: 90}\n", "c.yaml:3: schedule.sigma_min: must be below sigma_max = 80"),
+        (
+            TRAINING + "network: {kernel: 4}\n",
+            "c.yaml:3: network.kernel: the kernel of a convolution must be odd, got 4",
+        ),
+        (TRAINING + "schedule: {sigma_min: 90}\n", "c.yaml:3: schedule.sigma_min: need 0 < sigma_min < sigma_max"),
         (TRAINING + "train: {step: 4}\n", "c.yaml:3: train.step: unknown key; did you mean 'steps'?"),
         (TRAINING + "train: {precision: half}\n", "c.yaml:3: train.precision: unknown value 'half'"),
+        (TRAINING + "train: {lr_schedule: exponential}\n", "c.yaml:3: train.lr_final: `lr_final` must be positive"),
+        (
+            TRAINING + "network: {name: convnet1}\n",
+            "c.yaml:3: network.name: unknown value 'convnet1'; did you mean 'convnet1d'?",
+        ),
+        (
+            TRAINING + "network: {name: unet1d, width: 3}\n",
+            "c.yaml:3: network.width: unknown key; did you mean 'widths'?",
+        ),
+        (TRAINING + "network: {width: 1.5}\n", "c.yaml:3: network.width: must be a valid integer, got 1.5"),
+        (TRAINING + "network: {channels: 2}\n", "c.yaml:3: network.channels: unknown key"),
+        (TRAINING + "schedule: {name: edmm}\n", "c.yaml:3: schedule.name: unknown value 'edmm'; did you mean 'edm'?"),
+        (
+            TRAINING + "schedule: {name: ddpm, betas: linea}\n",
+            "c.yaml:3: schedule.betas: unknown betas 'linea'; did you",
+        ),
+        (TRAINING + "window: {frames: 4}\n", "c.yaml:3: window.frames: must be at most system.states = 3"),
+        (
+            "name: a\ndata: {file: f, variable: x, channels: c}\nwindow: {frames: 4}\n",
+            "c.yaml:2: data.channels: the frames of a `window` are the channels",
+        ),
+        (
+            "name: a\ndata: {file: f, variable: x, harmonics: 1}\ntrain: {mask: true}\n",
+            "c.yaml:2: data.harmonics: an annual cycle cannot be fitted to data with gaps",
+        ),
     ],
 )
 def test_that_a_mistake_in_a_training_configuration_is_named(write, text, expected):
@@ -211,8 +239,24 @@ def test_that_a_mistake_in_a_training_configuration_is_named(write, text, expect
 )
 def test_that_defaults_are_those_of_the_constructor(section, constructor):
     parameters = inspect.signature(constructor).parameters
-    given = section().model_dump(exclude={"name"})
+    given = section.model_validate({}).model_dump(exclude={"name"})
     assert given == {name: parameters[name].default for name in given}
+
+
+def test_that_settings_left_out_are_filled_in_and_read_back_equal(write):
+    text = TRAINING + "network: {name: unet1d, widths: [8, 16]}\nschedule: {name: ddpm, betas: [0.1, 0.9]}\n"
+    config = load_config(Training, write(text=text))
+    network = resolved(config)["network"]
+    assert network.items() >= {"name": "unet1d", "widths": [8, 16], "norm": "channel", "attention": "none"}.items()
+    assert load_config(Training, write(text=dump(resolved(config)))) == config
+
+
+def test_that_a_network_inside_a_network_is_checked_by_its_own_constructor(write):
+    inner = "network: {name: causal_window, network: {channels: 3, witdh: 4}}\n"
+    expected = "c.yaml:3: network.network.witdh: unknown key; did you mean 'width'?"
+    assert complaints(write(text=TRAINING + inner), Training) == [expected]
+    config = load_config(Training, write(text=TRAINING + inner.replace("witdh", "width")))
+    assert resolved(config)["network"]["network"].items() >= {"channels": 3, "width": 4, "kernel": 5}.items()
 
 
 def test_that_training_defaults_are_those_of_the_trainer():

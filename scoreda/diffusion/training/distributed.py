@@ -19,7 +19,7 @@ __all__ = ["Ranks", "process_group", "unsynchronised"]
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process is number `rank` of `size`."""
+    """Which of several processes runs here: number `rank` of `size`."""
 
     rank: int = 0
     size: int = 1

@@ -37,14 +37,15 @@ def _log_normal(number: int, s: "TrainSettings", schedule: Schedule, generator: 
 
 
 def _uniform_time(number: int, s: "TrainSettings", schedule: Schedule, generator: torch.Generator) -> Tensor:
-    """t ~ U(0, 1): the density of noise levels is the schedule's own (Song et al. 2021, eq. 7)."""
+    """Uniform in time, t ~ U(0, 1): the density of noise levels is the schedule's own (Song et al. 2021, eq. 7)."""
     return _at(schedule, torch.rand(number, generator=generator, device=generator.device))
 
 
 def _uniform_step(number: int, s: "TrainSettings", schedule: Schedule, generator: torch.Generator) -> Tensor:
-    """Uniform over the steps 1, ..., T, at t = k / T (Ho et al. 2020, algorithm 1)."""
-    k = torch.randint(1, s.level_steps + 1, (number,), generator=generator, device=generator.device)
-    return _at(schedule, k / s.level_steps)
+    """Uniform over steps k = 1, ..., T at t = (k - 1) / (T - 1), those of a discrete schedule (Ho et al. 2020, alg. 1)."""
+    steps = getattr(schedule, "steps", s.level_steps)
+    k = torch.randint(steps, (number,), generator=generator, device=generator.device)
+    return _at(schedule, k / max(steps - 1, 1))
 
 
 def _at(schedule: Schedule, t: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Training data on the device, and the batches that are drawn from them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,11 +29,11 @@ class Samples:
 
     def take(self, index: Tensor | slice) -> "Samples":
         """Return some of the samples."""
-        return Samples(*(None if v is None else v[index] for v in (self.x, self.condition, self.known)))
+        return Samples(*_each(lambda v: v[index], self.x, self.condition, self.known))
 
     def to(self, device: torch.device) -> "Samples":
         """Return the samples on a device."""
-        return Samples(*(None if v is None else v.to(device) for v in (self.x, self.condition, self.known)))
+        return Samples(*_each(lambda v: v.to(device), self.x, self.condition, self.known))
 
 
 class Batch(NamedTuple):
@@ -57,12 +57,16 @@ class Batch(NamedTuple):
 
     def part(self, where: slice) -> "Batch":
         """Return some rows."""
-        return Batch(*(None if v is None else v[where] for v in self))
+        return Batch(*_each(lambda v: v[where], *self))
 
     def parts(self, number: int) -> Iterator["Batch"]:
         """Yield the batch in `number` parts of nearly the same size."""
         bounds = [round(k * len(self.x) / number) for k in range(number + 1)]
         yield from (self.part(slice(*pair)) for pair in zip(bounds[:-1], bounds[1:], strict=True))
+
+
+def _each(f: Callable[[Tensor], Tensor], *tensors: Tensor | None) -> list[Any]:
+    return [None if v is None else f(v) for v in tensors]
 
 
 def prepared(name: str, data: Tensor | Samples, network: nn.Module, mask: bool) -> Samples:

@@ -28,7 +28,7 @@ class TrainSettings:
         norm: `"l2"` (squared error) or `"l1"` (absolute error).
         levels: How noise levels are drawn: `"log_normal"`, `"uniform_time"` or `"uniform_step"`.
         sigma_mean, sigma_std: Of `log_normal`: ln(sigma / alpha) ~ N(mean, std^2), normalised units.
-        level_steps: Of `uniform_step`: the number of steps between data and noise.
+        level_steps: Of `uniform_step`: the number of steps, if the schedule has none of its own.
         mask: Whether NaN in the data means "not known": such entries are read as 0, the mean, and not counted.
         condition_dropout: Probability that a sample's condition is hidden, which trains the unconditional denoiser too.
         optimiser: `"adamw"` (decoupled decay) or `"adam"` (decay as an L2 penalty).

@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from scoreda.datasets.layout import replacing
+from scoreda.diffusion.guidance.classifier_free import drop_condition
 from scoreda.diffusion.training.checkpoint import matching_checkpoint
 from scoreda.diffusion.training.distributed import Ranks, unsynchronised
 from scoreda.diffusion.training.levels import draw_levels
@@ -68,10 +69,9 @@ class Trainer:
     ) -> None:
         self.settings, self.folder, self.device = settings, Path(folder), torch.device(device)
         self.ranks, self.metrics = Ranks.current(), MetricsLog(folder)
-        self.data, self.valid = (
-            prepared(name, x, denoiser.network, settings.mask).to(self.device)
-            for name, x in {"data": data, "valid": valid}.items()
-        )
+        network: Any = denoiser.network
+        self.data = prepared("data", data, network, settings.mask).to(self.device)
+        self.valid = prepared("valid", valid, network, settings.mask).to(self.device)
         self.denoiser: nn.Module = denoiser.to(self.device)
         self.averages = {decay: self._average(decay) for decay in (settings.ema, *settings.ema_extra)}
         self.objective = self.ranks.shared(Objective(self.denoiser, settings.norm))
@@ -159,7 +159,7 @@ class Trainer:
         ratio = draw_levels(len(x), self.settings, self.denoiser.schedule, generator)  # type: ignore[arg-type]
         eps = torch.randn(x.shape, generator=generator, device=x.device)
         if samples.condition is not None:
-            given = torch.rand(len(x), generator=generator, device=x.device) >= dropout
+            given = drop_condition(samples.condition, dropout, generator)
         return Batch(x, ratio.to(x.dtype), eps.to(x.dtype), samples.condition, given, samples.known)
 
     def _backward(self, batch: Batch) -> Tensor:
@@ -179,7 +179,7 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, denoiser: nn.Module | None = None) -> float:
-        """Return the loss of the averaged (or another) denoiser on the validation samples, always with the same noise."""
+        """Return the loss of a denoiser, by default the averaged one, on the validation samples; the noise is fixed."""
         generator = torch.Generator(self.device).manual_seed(VALIDATION_SEED)
         objective, number = Objective(denoiser or self.averaged, self.settings.norm), len(self.valid)
         chunks = [self.valid.take(slice(k, k + VALIDATION_BATCH)) for k in range(0, number, VALIDATION_BATCH)]

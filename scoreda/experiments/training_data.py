@@ -1,0 +1,96 @@
+"""What a training configuration learns from, as arrays: simulated or read, split, cut into windows, normalised."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    from scoreda.datasets import Normaliser
+
+__all__ = ["make_samples", "sample_shape", "states_of_file"]
+
+Settings = Mapping[str, Any]
+
+
+def states_of_file(settings: Settings) -> np.ndarray:
+    """Return a variable of any netCDF file, float32 `(split, samples, channels, *space)`.
+
+    With a window the channels are times still to be cut; without, and without a dimension of channels, there is one.
+
+    Raises:
+        ScoredaError: if the file does not hold what the settings name, or a NaN that they do not allow.
+    """
+    from scoreda.datasets.fields import AnnualCycle, read_field
+
+    data = settings["data"]
+    split, ends = data["split"], [*_channel_dims(settings), *_space(data)]
+    gaps = settings["train"]["mask"]
+    field = read_field(data["file"], data["variable"], data["select"], needs=(split, *ends), gaps=gaps)
+    if "harmonics" in data:
+        field = AnnualCycle.of(field, data["harmonics"], split).anomalies(field)
+    field = field.transpose(split, ..., *ends)
+    states = field.values.astype(np.float32)
+    inner = states.shape[states.ndim - len(ends) :]
+    return states.reshape(len(states), -1, *([1] if len(ends) == len(_space(data)) else []), *inner)
+
+
+def make_samples(settings: Settings, states: np.ndarray) -> tuple["torch.Tensor", "torch.Tensor", "Normaliser"]:
+    """Return training and validation samples, normalised `(n, C, *space)`, and the normaliser of the training states.
+
+    Args:
+        settings: A resolved `Training` configuration.
+        states: Of a simulated system `(trajectory, time, space)`, or what `states_of_file` returned.
+    """
+    from scoreda.datasets import Normaliser, split_by_trajectory
+
+    train, valid = split_by_trajectory(_with_channels(settings, states), settings["valid_fraction"])
+    normaliser = Normaliser.of(train[np.isfinite(train)] if settings["train"]["mask"] else train)
+    train, valid = (_windowed(settings, part) for part in (train, valid))
+    return _tensor(train, normaliser), _tensor(valid[:, :: settings["valid_every"]], normaliser), normaliser
+
+
+def sample_shape(settings: Settings) -> tuple[int | None, ...]:
+    """Return the channels and the points along each axis of space as far as the settings alone tell; None: unknown."""
+    channels: int | None = settings["window"]["frames"] if "window" in settings else 1
+    if "system" in settings:
+        return channels, settings["system"]["model"]["size"]
+    return (None if "channels" in settings["data"] else channels, *[None for _ in _space(settings["data"])])
+
+
+def _space(data: Settings) -> list[str]:
+    return [data["space"]] if isinstance(data["space"], str) else list(data["space"])
+
+
+def _channel_dims(settings: Settings) -> list[str]:
+    """Return the dimension that comes before those of space, if there is one: of channels, or of a window's times."""
+    data = settings["data"]
+    time = settings["window"]["time"] if "window" in settings else data["split"]
+    return [data["channels"]] if "channels" in data else [time] if time != data["split"] else []
+
+
+def _with_channels(settings: Settings, states: np.ndarray) -> np.ndarray:
+    """Return the states of a system in the layout of a file's: times are samples, or the channels of one sample."""
+    if "data" in settings:
+        return states
+    return states[:, None] if "window" in settings else states[:, :, None]
+
+
+def _windowed(settings: Settings, part: np.ndarray) -> np.ndarray:
+    """Return `(split, samples, times, *space)` as `(series, windows, frames, *space)`, where windows are asked for."""
+    from scoreda.diffusion.training import windows
+
+    if "window" not in settings:
+        return part
+    along_split = "data" in settings and not _channel_dims(settings)
+    series = part[:, :, 0].swapaxes(0, 1) if along_split else part.reshape(-1, *part.shape[2:])
+    return windows(series, settings["window"]["frames"], settings["window"]["stride"])
+
+
+def _tensor(states: np.ndarray, normaliser: "Normaliser") -> "torch.Tensor":
+    """Return states `(groups, samples, C, *space)` as normalised samples `(n, C, *space)`."""
+    import torch
+
+    return torch.from_numpy(normaliser.apply(states.reshape(-1, *states.shape[2:])).astype(np.float32))
