@@ -11,7 +11,7 @@ from scoreda.assimilation.protocol import State
 from scoreda.datasets import open_dataset, write_dataset
 from scoreda.datasets.provenance import to_json
 from scoreda.errors import ScoredaError
-from scoreda.observations import GaussianError, Observation, Operator, operator_from_spec
+from scoreda.observations import Observation, Operator, error_from_spec, operator_from_spec
 
 __all__ = ["load_state", "save_state", "state_from_dataset", "state_to_dataset"]
 
@@ -47,20 +47,18 @@ def state_to_dataset(state: State, rng: np.random.Generator) -> xr.Dataset:
     past = state.past
     specs = [to_json(obs.operator.spec()) for obs in past]
     operators = list(dict.fromkeys(specs))
+    errors = [obs.error.spec() for obs in past]
     variables: dict[str, Any] = {
         "state_ensemble": (("state_member", "state_space"), state.ensemble),
         "state_past_time": ("state_past", np.array([obs.time for obs in past])),
         "state_past_operator": ("state_past", np.array([operators.index(spec) for spec in specs], dtype=np.int32)),
         "state_past_size": ("state_past", np.array([len(obs.values) for obs in past], dtype=np.int32)),
         "state_past_obs": ("state_past_index", np.concatenate([np.empty(0), *(obs.values for obs in past)])),
-        "state_past_variance": (
-            "state_past_index",
-            np.concatenate([np.empty(0), *(obs.error.variance for obs in past)]),
-        ),
     }
     for index, (name, array) in enumerate(state.memory.items()):
         variables[f"state_memory_{index}"] = _packed(index, name, np.asarray(array))
     attrs = {"state_time": state.time, "state_rng": _generator_to_json(rng), "state_operators": to_json(operators)}
+    attrs["state_errors"] = to_json(errors)
     return xr.Dataset(variables, attrs=attrs)
 
 
@@ -78,9 +76,9 @@ def _past(ds: xr.Dataset, operator: Operator | None) -> tuple[Observation, ...]:
         ds["state_past_time"].values.tolist(),
         np.split(ds["state_past_obs"].values, ends)[:-1],
         [operators[index] for index in ds["state_past_operator"].values],
-        np.split(ds["state_past_variance"].values, ends)[:-1],
+        map(error_from_spec, json.loads(ds.attrs["state_errors"])),
     )
-    return tuple(Observation(t, y, H, GaussianError(R, len(y))) for t, y, H, R in zip(*columns, strict=True))
+    return tuple(Observation(t, y, H, error) for t, y, H, error in zip(*columns, strict=True))
 
 
 def _operator(spec: dict[str, Any] | None, given: Operator | None) -> Operator:

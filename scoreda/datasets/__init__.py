@@ -5,7 +5,7 @@ from scoreda.datasets.climatology import Climatology, climate_states, climatolog
 from scoreda.datasets.fields import AnnualCycle, read_field
 from scoreda.datasets.layout import open_dataset, read_seed_windows, with_calendar, write_dataset
 from scoreda.datasets.normaliser import Normaliser
-from scoreda.datasets.simulate import model_of, observations, simulate, twin_dataset
+from scoreda.datasets.simulate import model_of, observations, simulate, truth_model_of, twin_dataset
 
 __all__ = [
     "AnnualCycle",
@@ -22,6 +22,7 @@ __all__ = [
     "read_seed_windows",
     "simulate",
     "split_by_trajectory",
+    "truth_model_of",
     "twin_dataset",
     "with_calendar",
     "write_archive",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scoreda.datasets.layout import check_finite
-from scoreda.models import Model
+from scoreda.models import Model, seeded
 
 __all__ = ["Climatology", "climate_states", "climatology"]
 
@@ -49,6 +49,7 @@ def climate_states(model: Model, members: int, rng: np.random.Generator, spinup:
     Raises:
         ScoredaError: if the model blows up.
     """
+    model = seeded(model, rng)
     E = model.step(model.random_states(members, rng), round(spinup / model.dt))
     check_finite(E, f"the model {model.name}, member after spin-up")
     return E
@@ -65,7 +66,7 @@ def climatology(
     """
     if samples < 2 or trajectories < 1:
         raise ValueError(f"need `samples` >= 2 and `trajectories` >= 1, got {samples} and {trajectories}.")
-    trajectories = min(trajectories, samples)
+    trajectories, model = min(trajectories, samples), seeded(model, rng)
     E = climate_states(model, trajectories, rng, spinup)
     visits = [E]
     for _ in range(-(-samples // trajectories) - 1):

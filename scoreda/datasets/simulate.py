@@ -11,67 +11,118 @@ from scoreda.datasets.climatology import climate_states
 from scoreda.datasets.layout import check_finite, flat_dataset, model_times, provenance
 from scoreda.datasets.provenance import to_json
 from scoreda.errors import ScoredaError, suggest
-from scoreda.models import Model, from_spec
-from scoreda.observations import GaussianError, Network, Observation, Operator, operator_from_spec
+from scoreda.models import Model, from_spec, seeded
+from scoreda.observations import (
+    ErrorModel,
+    GaussianError,
+    MovingSites,
+    Network,
+    Observation,
+    Operator,
+    error_from_spec,
+    operator_at,
+    operator_from_spec,
+)
 
-__all__ = ["attribute", "model_of", "observations", "simulate", "twin_dataset"]
+__all__ = ["attribute", "model_of", "observations", "simulate", "truth_model_of", "twin_dataset"]
 
 
 def simulate(
-    model: Model, network: Network, cycles: int, seed: int, spinup: float = 20.0, missing: float = 0.0
+    model: Model,
+    network: Network,
+    cycles: int,
+    seed: int,
+    spinup: float = 20.0,
+    missing: float = 0.0,
+    assimilation_model: Model | None = None,
 ) -> xr.Dataset:
     """Simulate a twin experiment.
 
     Args:
         model: Makes the truth; needs `random_states`.
-        network: What is observed, how well and how often; the interval is a whole number of model steps.
-        cycles: Number of observation times. The first is one interval after the initial state.
-        seed: Start, observation errors and gaps draw from independent children of this seed.
+        network: What is observed, how well and when; the times are whole numbers of steps of both models.
+        cycles: Number of observation times.
+        seed: Start, observation errors, gaps and model errors draw from independent children of this seed.
         spinup: Model time units from a rough start to the initial state.
         missing: Fraction of the values that is lost (NaN), at random.
+        assimilation_model: What `model_of` is to return, where methods shall use another model than that of the
+            truth. If it carries the resolved variables of the truth only, they alone are written and observed.
 
     Returns:
         A Dataset as `twin_dataset` describes it, with provenance.
 
     Raises:
-        ValueError: if the sizes, the interval, `cycles` or `missing` do not fit.
+        ValueError: if the sizes, the times, `cycles` or `missing` do not fit.
         ScoredaError: if the model blows up.
     """
-    steps = _check_request(model, network, cycles, missing)
-    start, errors, gaps = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(3))
+    carried = assimilation_model or model
+    kept = _check_request(model, carried, network, cycles, missing)
+    start, errors, gaps, noise = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(4))
     initial = climate_states(model, 1, start, spinup)[0]
-    truth = _trajectory(model, initial, steps, cycles)
-    obs = network.operator(truth) + np.stack([network.error.sample(errors) for _ in range(cycles)])
+    truth = _trajectory(seeded(model, noise), initial, _steps(model, network, cycles))[:, :kept]
+    times = network.observation_times(cycles)
+    obs = np.stack([network.at(time)(x) + network.error.sample(errors) for time, x in zip(times, truth, strict=True)])
     obs[gaps.random(obs.shape) < missing] = np.nan
-    times = network.interval * np.arange(1, cycles + 1)
-    settings = dict(interval=network.interval, cycles=cycles, spinup=spinup, missing=missing)
-    specs = dict(model=model.spec(), operator=network.operator.spec(), error=network.error.spec(), **settings)
-    return twin_dataset(
-        model, network, times, obs, truth, initial, attrs=provenance(f"{model.name} twin experiment", seed, **specs)
+    specs = _configuration(model, network, carried) | dict(cycles=cycles, spinup=spinup, missing=missing)
+    attrs = provenance(f"{model.name} twin experiment", seed, **specs)
+    attrs |= {} if carried is model else {"truth_model": to_json(model.spec())}
+    return twin_dataset(carried, network, times, obs, truth, initial[:kept], attrs=attrs)
+
+
+def _configuration(model: Model, network: Network, carried: Model) -> dict[str, Any]:
+    """Return what rebuilds the experiment; another model and irregular times only where there are any."""
+    specs = dict(model=model.spec(), operator=network.operator.spec(), error=network.error.spec())
+    specs |= {} if carried is model else dict(assimilation_model=carried.spec())
+    return specs | (dict(interval=network.interval) if network.times is None else dict(times=network.times))
+
+
+def _check_request(model: Model, carried: Model, network: Network, cycles: int, missing: float) -> int:
+    """Return how many variables of the truth are written; ValueError if the request makes no sense."""
+    kept = _resolved(model, carried)
+    if network.operator.state_size != kept:
+        raise ValueError(f"the operator takes {network.operator.state_size} variables, the model has {kept}.")
+    if cycles < 1 or not 0 <= missing < 1:
+        raise ValueError(f"need `cycles` >= 1 and 0 <= `missing` < 1, got {cycles} and {missing}.")
+    _steps(carried, network, cycles)
+    return kept
+
+
+def _resolved(model: Model, carried: Model) -> int:
+    """Return how many leading variables of the truth the other model carries; ValueError if it fits neither way."""
+    if carried.size == model.size or (
+        "truncation" in model.offers and carried.size == model.resolved  # type: ignore[attr-defined]
+    ):
+        return carried.size
+    raise ValueError(
+        f"`assimilation_model` has {carried.size} variables, but {model.name} has {model.size}. Only a model that "
+        "offers 'truncation' has resolved variables that another model may carry alone."
     )
 
 
-def _check_request(model: Model, network: Network, cycles: int, missing: float) -> int:
-    """Return the model steps in one interval; ValueError if the request makes no sense."""
-    if network.operator.state_size != model.size:
-        raise ValueError(f"the operator takes {network.operator.state_size} variables, the model has {model.size}.")
-    if cycles < 1 or not 0 <= missing < 1:
-        raise ValueError(f"need `cycles` >= 1 and 0 <= `missing` < 1, got {cycles} and {missing}.")
-    steps = round(network.interval / model.dt)
-    if steps < 1 or abs(steps * model.dt - network.interval) > 1e-9 * network.interval:
+def _steps(model: Model, network: Network, cycles: int) -> list[int]:
+    """Return the model steps before each observation time; ValueError if they are not whole numbers."""
+    if network.times is None:
+        return [_whole_steps(model, network.interval)] * cycles
+    gaps = np.diff(network.observation_times(cycles), prepend=0.0)
+    return [_whole_steps(model, gap) for gap in gaps.tolist()]
+
+
+def _whole_steps(model: Model, interval: float) -> int:
+    steps = round(interval / model.dt)
+    if steps < 1 or abs(steps * model.dt - interval) > 1e-9 * max(interval, 1.0):
         raise ValueError(
-            f"the observation interval {network.interval:g} is not a whole number of model steps of {model.dt:g}. "
+            f"the observation interval {interval:g} is not a whole number of model steps of {model.dt:g}. "
             f"Use {max(steps, 1) * model.dt:g}, or another dt."
         )
     return steps
 
 
-def _trajectory(model: Model, initial: np.ndarray, steps: int, cycles: int) -> np.ndarray:
-    """Return the states `(cycles, Nx)` after 1, 2, ... intervals."""
-    truth = np.empty((cycles, model.size))
+def _trajectory(model: Model, initial: np.ndarray, steps: list[int]) -> np.ndarray:
+    """Return the states `(cycles, Nx)` after each number of further steps."""
+    truth = np.empty((len(steps), model.size))
     E = initial[None]
-    for k in range(cycles):
-        truth[k] = E = model.step(E, steps)
+    for k, number in enumerate(steps):
+        truth[k] = E = model.step(E, number)
     check_finite(truth, f"the model {model.name}, cycle")
     return truth
 
@@ -89,8 +140,8 @@ def twin_dataset(
     """Put a truth, if there is one, and its observations into the canonical layout.
 
     Args:
-        model: Its `spec` is kept, so that `model_of` rebuilds it.
-        network: Its operator, error variance and interval are kept, so that `observations` rebuilds them.
+        model: For methods to use; its `spec` is kept, so that `model_of` rebuilds it.
+        network: Its operator, errors and interval are kept, so that `observations` rebuilds them.
         times: Observation times `(time,)`, model time units.
         obs: Observations `(time, Ny)`, NaN where missing.
         truth: True states `(time, Nx)`.
@@ -101,7 +152,7 @@ def twin_dataset(
     variables = {
         "truth": (("time", "space"), truth),
         "obs": (("time", "obs"), obs),
-        "obs_location": ("obs", network.operator.locations),
+        "obs_location": _locations(network, times),
         "truth_initial": ("space", initial),
     }
     variance = network.error.variance
@@ -112,19 +163,28 @@ def twin_dataset(
         "interval": float(network.interval),
         "initial_time": float(initial_time),
     }
+    if network.error.name != GaussianError.name:
+        known["obs_error"] = to_json(network.error.spec())
     given = {name: (dims, array) for name, (dims, array) in variables.items() if array is not None}
     return flat_dataset(given, {"time": ("time", times)}, (attrs or {}) | known)
 
 
+def _locations(network: Network, times: np.ndarray) -> tuple[Any, np.ndarray | None]:
+    """Return the dims and the grid positions of the observations, per time if they move."""
+    if isinstance(network.operator, MovingSites):
+        return ("time", "obs"), np.stack([np.asarray(network.at(time).locations) for time in times])
+    return "obs", network.operator.locations
+
+
 def observations(
-    twin: xr.Dataset, operator: Operator | None = None, error: GaussianError | None = None
+    twin: xr.Dataset, operator: Operator | MovingSites | None = None, error: ErrorModel | None = None
 ) -> Iterator[Observation]:
     """Iterate over the observations of a twin, one batch per time.
 
     Args:
         twin: A twin experiment, or a user's file in its layout.
         operator: In place of the one in the attributes; needed where that was a user's callable.
-        error: In place of the variance in the attributes.
+        error: In place of the one in the attributes.
 
     Raises:
         ScoredaError: at once, if `obs` is missing, of the wrong shape, empty or infinite, or the operator is not known.
@@ -136,8 +196,18 @@ def observations(
             f"`obs` has {values.shape[1]} values per time, the operator {operator.size}. Mark missing values with NaN "
             "instead of leaving them out, or pass the operator= that fits."
         )
-    error = error or GaussianError(attribute(twin, "obs_variance"), operator.size)
-    return (Observation(float(time), y, operator, error) for time, y in zip(model_times(twin), values, strict=True))
+    error = error or _error_of(twin, operator.size)
+    return (
+        Observation(float(time), y, operator_at(operator, time), error)
+        for time, y in zip(model_times(twin), values, strict=True)
+    )
+
+
+def _error_of(twin: xr.Dataset, size: int) -> ErrorModel:
+    """Return the error model in the attributes; a variance alone is that of Gaussian errors."""
+    if "obs_error" in twin.attrs:
+        return error_from_spec(json.loads(twin.attrs["obs_error"]))
+    return GaussianError(attribute(twin, "obs_variance"), size)
 
 
 def _check_values(twin: xr.Dataset) -> np.ndarray:
@@ -155,8 +225,13 @@ def _check_values(twin: xr.Dataset) -> np.ndarray:
 
 
 def model_of(twin: xr.Dataset) -> Model:
-    """Rebuild the model that made `twin`; ScoredaError if only its code can."""
+    """Rebuild the model that methods shall use on `twin`; ScoredaError if only its code can."""
     return from_spec(_spec(twin, "model"))
+
+
+def truth_model_of(twin: xr.Dataset) -> Model:
+    """Rebuild the model that made the truth of `twin`; ScoredaError if only its code can."""
+    return from_spec(_spec(twin, "truth_model" if "truth_model" in twin.attrs else "model"))
 
 
 def attribute(twin: xr.Dataset, name: str) -> Any:

@@ -5,7 +5,16 @@ import pytest
 
 from scoreda.assimilation import State, load_state, save_state
 from scoreda.errors import ScoredaError
-from scoreda.observations import Elementwise, GaussianError, Identity, Observation, Sites, UserOperator
+from scoreda.observations import (
+    CorrelatedGaussianError,
+    Elementwise,
+    GaussianError,
+    Identity,
+    Observation,
+    Sites,
+    StudentTError,
+    UserOperator,
+)
 
 RNG = np.random.default_rng
 BITS = (np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox, np.random.SFC64)
@@ -55,6 +64,13 @@ def test_that_memory_of_any_name_dtype_and_shape_comes_back_to_the_bit(tmp_path,
     assert (array.dtype, array.shape) == (MEMORY[name].dtype, MEMORY[name].shape)
     assert array.tobytes() == MEMORY[name].tobytes()
     assert array.flags.writeable
+
+
+@pytest.mark.parametrize("error", [StudentTError([0.1, 0.2], 2, df=4.0), CorrelatedGaussianError(np.eye(2) + 1 / 3)])
+def test_that_errors_of_the_past_are_of_the_kind_they_were(tmp_path, error):
+    obs = Observation(0.1, np.array([0.5, 1.5]), Identity(2), error)
+    (again,) = restored(tmp_path, State(0.1, np.zeros((2, 2)), past=(obs,)))[0].past
+    assert again.error.spec() == error.spec()
 
 
 def test_that_the_order_of_the_memory_is_kept(tmp_path):

@@ -3,10 +3,37 @@
 import numpy as np
 import pytest
 
-from scoreda.datasets import model_of, observations, open_dataset, simulate, twin_dataset, write_dataset
+from scoreda.datasets import (
+    model_of,
+    observations,
+    open_dataset,
+    simulate,
+    truth_model_of,
+    twin_dataset,
+    write_dataset,
+)
 from scoreda.errors import ScoredaError
-from scoreda.models import Lorenz96, UserModel
-from scoreda.observations import Elementwise, EveryNth, GaussianError, Identity, Network, UserOperator
+from scoreda.models import (
+    AdditiveError,
+    Lorenz96,
+    Shocks,
+    TruncatedLorenz96,
+    TwoScaleLorenz96,
+    UserModel,
+    WithModelError,
+)
+from scoreda.observations import (
+    CorrelatedGaussianError,
+    Elementwise,
+    EveryNth,
+    GaussianError,
+    Identity,
+    LaplaceError,
+    MovingSites,
+    Network,
+    StudentTError,
+    UserOperator,
+)
 
 
 def make_network(size=8, variance=0.25, interval=0.1):
@@ -87,6 +114,73 @@ def test_that_observations_without_a_truth_are_a_dataset_too():
     np.testing.assert_array_equal([obs.values for obs in observations(twin)], twin["obs"])
 
 
+@pytest.mark.parametrize("error", [StudentTError(0.5, 4), LaplaceError(0.5, 4), CorrelatedGaussianError(np.eye(4) + 1)])
+def test_that_a_file_gives_back_errors_that_are_not_gaussian_or_not_independent(tmp_path, error):
+    network = Network(EveryNth(8, 2), error, 0.1)
+    write_dataset(simulate(Lorenz96(8), network, 3, seed=0), tmp_path / "twin.nc")
+    with open_dataset(tmp_path / "twin.nc") as twin:
+        found = next(observations(twin)).error
+    assert found.spec() == error.spec()
+    np.testing.assert_array_equal(found.sample(np.random.default_rng(1)), error.sample(np.random.default_rng(1)))
+
+
+def test_that_methods_may_be_given_another_model_than_that_of_the_truth(tmp_path):
+    wrong = Lorenz96(8, forcing=7.0, dt=0.1)
+    write_dataset(simulate(Lorenz96(8), make_network(), 10, 3, assimilation_model=wrong), tmp_path / "twin.nc")
+    with open_dataset(tmp_path / "twin.nc") as twin:
+        assert (model_of(twin).spec(), truth_model_of(twin).spec()) == (wrong.spec(), Lorenz96(8).spec())
+        np.testing.assert_array_equal(twin["truth"], make_twin()["truth"])
+    assert truth_model_of(make_twin()).spec() == Lorenz96(8).spec()
+
+
+def test_that_a_truncated_model_sees_the_resolved_part_of_the_truth():
+    full, carried = TwoScaleLorenz96(4, 3), TruncatedLorenz96(4)
+    network = Network(Identity(4), GaussianError(0.1, 4), 0.05)
+    whole = simulate(full, Network(EveryNth(16, 2), GaussianError(1.0, 8), 0.05), 5, seed=1, spinup=1.0)
+    part = simulate(full, network, 5, seed=1, spinup=1.0, assimilation_model=carried)
+    np.testing.assert_array_equal(part["truth"], whole["truth"].values[:, :4])
+    np.testing.assert_array_equal(part["truth_initial"], whole["truth_initial"].values[:4])
+    assert part["obs"].shape == (5, 4)
+
+
+def test_that_only_a_truth_with_resolved_variables_may_be_larger_than_the_other_model():
+    with pytest.raises(ValueError, match="has 8 variables, but lorenz96 has 16"):
+        simulate(Lorenz96(16), make_network(), 5, 0, assimilation_model=Lorenz96(8))
+
+
+@pytest.mark.parametrize("error", [AdditiveError(0.5), Shocks([1.0], [0.01])])
+def test_that_the_errors_of_a_random_truth_come_from_the_seed_of_the_twin(error):
+    model, network = WithModelError(Lorenz96(8), error), make_network()
+    first, again, other = (simulate(model, network, 20, seed, assimilation_model=Lorenz96(8)) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first["truth"], again["truth"])
+    assert not np.isclose(first["truth"], other["truth"]).any()
+    last, end = first["truth"].values[-2:]
+    assert np.abs(Lorenz96(8).step(last[None], 2)[0] - end).max() > 1e-3
+    assert truth_model_of(first).spec() == model.spec()
+
+
+def test_that_times_may_be_irregular():
+    times = [0.05, 0.2, 0.25, 0.6]
+    twin = simulate(Lorenz96(8), Network(Identity(8), GaussianError(1.0, 8), times=times), 3, seed=3)
+    x = twin["truth_initial"].values[None]
+    for k, steps in enumerate([1, 3, 1]):
+        x = Lorenz96(8).step(x, steps)
+        np.testing.assert_array_equal(twin["truth"].values[k], x[0])
+    assert [obs.time for obs in observations(twin)] == times[:3]
+    assert "interval" not in twin.attrs["scoreda_config"]
+
+
+def test_that_sites_that_move_are_the_same_ones_when_the_twin_is_cut_or_read_back(tmp_path):
+    network = Network(MovingSites(8, 3, seed=9), GaussianError(1e-12, 3), 0.1)
+    twin = simulate(Lorenz96(8), network, 12, seed=0)
+    sites = twin["obs_location"].values.astype(int)
+    assert len({tuple(row) for row in sites}) > 6
+    np.testing.assert_allclose(twin["obs"], np.take_along_axis(twin["truth"].values, sites, axis=1), atol=1e-4)
+    write_dataset(twin.isel(time=slice(5, None)), tmp_path / "part.nc")
+    with open_dataset(tmp_path / "part.nc") as part:
+        np.testing.assert_array_equal([obs.operator.sites for obs in observations(part)], sites[5:])
+
+
 def test_that_a_model_that_blows_up_is_named_with_the_cycle():
     def explode(E):
         return np.where(E < 100, 3 * E, np.inf)
@@ -102,6 +196,12 @@ def test_that_a_model_that_blows_up_is_named_with_the_cycle():
         ({"network": make_network(interval=0.12)}, "0.12 is not a whole number of model steps of 0.05. Use 0.1"),
         ({"network": make_network(interval=0.01)}, "not a whole number of model steps.*Use 0.05"),
         ({"network": make_network(size=6)}, "the operator takes 6 variables, the model has 8"),
+        (
+            {"network": Network(Identity(8), GaussianError(1.0, 8), times=[0.1, 0.32]), "cycles": 2},
+            "0.22 is not a whole",
+        ),
+        ({"network": Network(Identity(8), GaussianError(1.0, 8), times=[0.1, 0.3])}, "`cycles` is 5, but the network"),
+        ({"assimilation_model": Lorenz96(8, dt=0.03)}, "not a whole number of model steps of 0.03"),
         ({"cycles": 0}, "need `cycles` >= 1"),
         ({"missing": 1.0}, "`missing` < 1"),
     ],

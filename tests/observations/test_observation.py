@@ -1,33 +1,9 @@
-"""Errors, observations with gaps, and networks."""
+"""Observations with gaps, and networks."""
 
 import numpy as np
 import pytest
 
-from scoreda.observations import Elementwise, GaussianError, Identity, Network, Observation, Sites
-
-
-def test_that_errors_have_the_variances_asked_for():
-    error = GaussianError(np.array([0.25, 4.0]), 2)
-    rng = np.random.default_rng(0)
-    sample = np.stack([error.sample(rng) for _ in range(20_000)])
-    np.testing.assert_allclose(sample.var(axis=0), [0.25, 4.0], rtol=0.05)
-    np.testing.assert_allclose(np.corrcoef(sample.T)[0, 1], 0.0, atol=0.035)
-    np.testing.assert_array_equal(error.std, [0.5, 2.0])
-
-
-def test_that_a_scalar_variance_holds_for_every_observation():
-    np.testing.assert_array_equal(GaussianError(0.3, 4).variance, np.full(4, 0.3))
-
-
-@pytest.mark.parametrize("variance", [0.0, -1.0, np.nan, np.inf, [1.0, 0.0, 1.0]])
-def test_that_a_variance_must_be_positive(variance):
-    with pytest.raises(ValueError, match="must be positive and finite"):
-        GaussianError(variance, 3)
-
-
-def test_that_a_variance_must_have_the_right_length():
-    with pytest.raises(ValueError, match=r"scalar or have shape \(3,\), got \(2,\)"):
-        GaussianError([1.0, 1.0], 3)
+from scoreda.observations import Elementwise, GaussianError, Identity, MovingSites, Network, Observation, Sites
 
 
 def test_that_present_drops_the_missing_values_with_their_operator_and_error():
@@ -58,3 +34,33 @@ def test_that_a_network_checks_its_parts():
         Network(Identity(3), GaussianError(1.0, 2), 0.1)
     with pytest.raises(ValueError, match="`interval` must be positive"):
         Network(Identity(3), GaussianError(1.0, 3), 0.0)
+
+
+def test_that_a_network_knows_its_times():
+    regular = Network(Identity(3), GaussianError(1.0, 3), 0.1)
+    irregular = Network(Identity(3), GaussianError(1.0, 3), times=[0.1, 0.4, 0.6])
+    np.testing.assert_allclose(regular.observation_times(3), [0.1, 0.2, 0.3])
+    np.testing.assert_array_equal(irregular.observation_times(2), [0.1, 0.4])
+    assert irregular.interval == pytest.approx(0.2)
+
+
+def test_that_a_network_gives_the_operator_of_each_time():
+    moving = Network(MovingSites(20, 3, seed=0), GaussianError(1.0, 3), 0.1)
+    still = Network(Identity(3), GaussianError(1.0, 3), 0.1)
+    assert (moving.at(0.1).sites != moving.at(0.2).sites).any()
+    assert still.at(0.1) is still.operator
+
+
+@pytest.mark.parametrize(
+    ("when", "message"),
+    [
+        ({}, "`interval` must be positive, got nan"),
+        ({"interval": 0.1, "times": [0.1]}, "exclude each other"),
+        ({"times": [0.0, 0.1]}, "increase from above 0"),
+        ({"times": [0.2, 0.1]}, "increase from above 0"),
+        ({"times": []}, "increase from above 0"),
+    ],
+)
+def test_that_a_network_needs_one_kind_of_times(when, message):
+    with pytest.raises(ValueError, match=message):
+        Network(Identity(3), GaussianError(1.0, 3), **when)
