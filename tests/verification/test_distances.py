@@ -106,16 +106,26 @@ def test_that_one_direction_is_the_distance_of_that_coordinate():
     assert distances.sliced_wasserstein(X, Y, np.eye(6)[:, 2:3], p=1) == pytest.approx(expected, rel=1e-12)
 
 
-def test_that_the_interval_covers_the_true_distance_as_often_as_it_says():
-    rng, shift, repeats = np.random.default_rng(8), 1.0, 200
-    covered = 0
+@pytest.mark.parametrize("shift", [0.0, 0.2, 3.0])
+def test_that_the_interval_covers_the_true_distance_at_least_as_often_as_it_says(shift):
+    rng, repeats, covered, widths = np.random.default_rng(8), 120, 0, []
     for _ in range(repeats):
         X, Y = rng.normal(size=60), rng.normal(shift, 1, size=80)
-        compared = distances.compare(distances.wasserstein, X, Y, rng, resamples=60, level=0.9)
-        assert compared.p_value < 0.1
+        compared = distances.compare(distances.wasserstein, X, Y, rng, resamples=60, level=0.9, power=2)
         covered += compared.low <= shift <= compared.high
-    low, high = binom.interval(0.999, repeats, 0.9)
-    assert low <= covered <= high
+        widths.append(compared.high - compared.low)
+    assert covered >= binom.ppf(1e-3, repeats, 0.9)
+    if shift == 3.0:  # far above the floor: as wide as the difference of two means is uncertain
+        assert np.mean(widths) == pytest.approx(2 * norm.ppf(0.95) * math.sqrt(1 / 60 + 1 / 80), rel=0.15)
+
+
+def test_that_the_ends_of_the_interval_mirror_each_other_in_the_power():
+    X, Y = pair(0.8)
+    u = distances.orthogonal_directions(6, 6, np.random.default_rng(2))
+    sliced = lambda X, Y: distances.sliced_wasserstein(X, Y, u)
+    compared = distances.compare(sliced, X, Y, np.random.default_rng(11), resamples=50, power=2)
+    assert compared.low**2 + compared.high**2 == pytest.approx(2 * compared.value**2)
+    assert compared.p_value == pytest.approx(1 / 51)  # 0.8 in each coordinate is plain: no permutation reaches it
 
 
 def test_that_samples_of_one_distribution_pass_the_floor_as_often_as_it_says():
