@@ -4,8 +4,32 @@ A denoiser is anything that is called as `denoiser(x_t, t)` and carries its `sch
 $\nabla \log p(x_t) = (\alpha_t \hat x - x_t) / \sigma_t^2$ (Tweedie). A guidance method is a denoiser that wraps one.
 """
 
-from scoreda.diffusion.denoisers.base import Denoiser
+from scoreda.diffusion.denoisers.base import Denoiser, score
 from scoreda.diffusion.denoisers.gaussian import CirculantGaussian, GaussianDenoiser
 from scoreda.diffusion.denoisers.karras import KarrasDenoiser
+from scoreda.diffusion.denoisers.learned import Conditioned, LearnedDenoiser
+from scoreda.diffusion.denoisers.learned_weighting import LearnedWeighting
+from scoreda.diffusion.denoisers.mixture import Empirical, GaussianMixture
+from scoreda.diffusion.denoisers.parametrisations import TARGETS, Target, convert, target_by_name
+from scoreda.diffusion.denoisers.target import NOISE_INPUTS, TargetDenoiser
+from scoreda.diffusion.denoisers.weightings import WEIGHTINGS
 
-__all__ = ["CirculantGaussian", "Denoiser", "GaussianDenoiser", "KarrasDenoiser"]
+__all__ = [
+    "NOISE_INPUTS",
+    "TARGETS",
+    "WEIGHTINGS",
+    "CirculantGaussian",
+    "Conditioned",
+    "Denoiser",
+    "Empirical",
+    "GaussianDenoiser",
+    "GaussianMixture",
+    "KarrasDenoiser",
+    "LearnedDenoiser",
+    "LearnedWeighting",
+    "Target",
+    "TargetDenoiser",
+    "convert",
+    "score",
+    "target_by_name",
+]

@@ -36,9 +36,12 @@ class GaussianDenoiser:
 class CirculantGaussian:
     r"""The exact denoiser of a homogeneous Gaussian field on a ring, diagonal in Fourier space (a Wiener filter).
 
+    A spectrum of two axes is that of a field on a torus.
+
     Args:
         mean: The field's mean, a scalar.
-        spectrum: Eigenvalues of the circulant covariance, shape `(L // 2 + 1,)`, in `rfft` order.
+        spectrum: Eigenvalues of the circulant covariance, shape `(L // 2 + 1,)` in `rfft` order, or `(H, W // 2 + 1)`
+            in that of `rfft2`.
         schedule: Any schedule.
     """
 
@@ -46,9 +49,11 @@ class CirculantGaussian:
         self.mean, self.spectrum, self.schedule = float(mean), spectrum, schedule
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """Return E[x | x_t] for `x_t` `(B, C, L)`."""
+        """Return E[x | x_t] for `x_t` `(B, C, L)` or `(B, C, H, W)`."""
         t = torch.as_tensor(t, dtype=x_t.dtype, device=x_t.device)
         alpha_t, s = ratio(self.schedule, t, x_t)
         gain = self.spectrum / (self.spectrum + s**2)
-        wave = torch.fft.rfft(x_t / alpha_t - self.mean)
-        return self.mean + torch.fft.irfft(wave * gain, n=x_t.shape[-1])
+        sizes = x_t.shape[-self.spectrum.ndim :]
+        axes = tuple(range(-len(sizes), 0))
+        wave = torch.fft.rfftn(x_t / alpha_t - self.mean, dim=axes)
+        return self.mean + torch.fft.irfftn(wave * gain, s=sizes, dim=axes)
