@@ -1,6 +1,11 @@
-"""Likelihood guidance: denoisers of p(x | x_t, y) that wrap a denoiser of p(x | x_t). One paper, one file."""
+"""Guidance by observations. One paper, one file.
+
+What `GUIDANCE` lists are denoisers of p(x | x_t, y) that wrap a denoiser of p(x | x_t), each called as
+`Method(denoiser, y, H, R, ...)`. `ClassifierFree` wraps a conditional network; `RePaint` and `TwistedSMC` are samplers.
+"""
 
 from scoreda.diffusion.guidance.base import Guidance
+from scoreda.diffusion.guidance.classifier_free import ClassifierFree, drop_condition
 from scoreda.diffusion.guidance.constant_derivative import ConstantDerivative
 from scoreda.diffusion.guidance.diffpir import DiffPIR
 from scoreda.diffusion.guidance.dps import DPS
@@ -8,10 +13,13 @@ from scoreda.diffusion.guidance.fi6 import FI6
 from scoreda.diffusion.guidance.jfps import JFPS
 from scoreda.diffusion.guidance.moment_matching import MomentMatching
 from scoreda.diffusion.guidance.observed import Observed
+from scoreda.diffusion.guidance.particles import Particles
 from scoreda.diffusion.guidance.pigdm import PiGDM
 from scoreda.diffusion.guidance.recorded import Recorded
+from scoreda.diffusion.guidance.repaint import RePaint
 from scoreda.diffusion.guidance.sda import SDA
 from scoreda.diffusion.guidance.tmpd import TMPD
+from scoreda.diffusion.guidance.twisted_smc import TwistedSMC
 from scoreda.errors import ScoredaError, suggest
 
 __all__ = [
@@ -21,13 +29,18 @@ __all__ = [
     "JFPS",
     "SDA",
     "TMPD",
+    "ClassifierFree",
     "ConstantDerivative",
     "DiffPIR",
     "Guidance",
     "MomentMatching",
     "Observed",
+    "Particles",
     "PiGDM",
+    "RePaint",
     "Recorded",
+    "TwistedSMC",
+    "drop_condition",
     "guidance_by_name",
 ]
 
