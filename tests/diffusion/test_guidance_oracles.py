@@ -5,11 +5,13 @@ equation with beta = 10 from t = 1, the sampler of the diffusion tutorial. A met
 its bias, to the printed digits: these are records, not targets.
 """
 
+import numpy as np
 import pytest
 import torch
 
 from scoreda.diffusion import GaussianDenoiser, HeunSampler, VPCosine
 from scoreda.diffusion.guidance import DPS, FI6, JFPS, SDA, TMPD, ConstantDerivative, DiffPIR, MomentMatching, PiGDM
+from scoreda.diffusion.schedules import VPConstant
 
 F64 = torch.float64
 BETA = 10.0
@@ -17,47 +19,35 @@ PRINTED = dict(rtol=0, atol=5.01e-4)
 CORRELATED = torch.tensor([[1.0, 0.9], [0.9, 1.0]], dtype=F64)
 
 
-class ConstantBeta:
-    """The variance-preserving schedule of the tutorial."""
-
-    def alpha(self, t):
-        return torch.exp(-BETA * t / 2)
-
-    def sigma(self, t):
-        return torch.sqrt(-torch.expm1(-BETA * t))
-
-
-def euler_maruyama(guided, n, steps=1000):
+def euler_maruyama(guided, n, steps):
     """Mean and standard deviations of the samples, exactly: the steps are affine, so moments follow them.
 
-    One call gives the guided denoiser's affine map at all times. The last step adds no noise.
+    One call gives the guided denoiser's affine map at all times. The last step, from t = 0 to no noise, adds none.
     """
-    t, dt = torch.arange(steps, 0, -1, dtype=F64) / steps, 1 / steps
+    t, rate = torch.linspace(1, 0, steps, dtype=F64), BETA / steps  # beta dt
     probes = torch.cat([torch.zeros(1, n, dtype=F64), torch.eye(n, dtype=F64)]).repeat(steps, 1)
-    out = guided(probes[:, None], t.repeat_interleave(n + 1)).reshape(steps, n + 1, n)
-    offset, M = out[:, 0], (out[:, 1:] - out[:, :1]).mT
-    alpha_t, sigma_t = guided.schedule.alpha(t), guided.schedule.sigma(t)
-    mean, cov, eye = torch.zeros(n, dtype=F64), torch.eye(n, dtype=F64), torch.eye(n, dtype=F64)
-    for k in range(steps):  # x += dt beta (x / 2 + score), score = (alpha x_hat - x) / sigma^2
-        pull = BETA * dt * alpha_t[k] / sigma_t[k] ** 2
-        A = (1 + BETA * dt * (0.5 - 1 / sigma_t[k] ** 2)) * eye + pull * M[k]
-        mean, cov = A @ mean + pull * offset[k], A @ cov @ A.T + (BETA * dt * eye if k < steps - 1 else 0)
-    return mean, cov.diagonal().sqrt()
+    out = guided(probes[:, None], t.repeat_interleave(n + 1)).reshape(steps, n + 1, n).numpy()
+    alpha_t, sigma_t = guided.schedule.alpha(t).numpy(), guided.schedule.sigma(t).numpy()
+    mean, cov, eye = np.zeros(n), np.eye(n), np.eye(n)
+    for k in range(steps):  # x += beta dt (x / 2 + score), score = (alpha x_hat - x) / sigma^2, x_hat = offset + M x
+        offset, pull = out[k, 0], rate * alpha_t[k] / sigma_t[k] ** 2
+        A = (1 + rate * (0.5 - 1 / sigma_t[k] ** 2)) * eye + pull * (out[k, 1:] - offset).T
+        mean, cov = A @ mean + pull * offset, A @ cov @ A.T + (rate * eye if k < steps - 1 else 0)
+    return torch.from_numpy(np.stack([mean, np.sqrt(cov.diagonal())]))
 
 
 def white(method, obs_std=(0.1, 0.5, 1.0), steps=1000, **settings):
     """Weight and std for several observation errors, as independent variables observed together."""
     n, R = len(obs_std), torch.tensor(obs_std, dtype=F64) ** 2
-    prior = GaussianDenoiser(torch.zeros(n, dtype=F64), torch.eye(n, dtype=F64), ConstantBeta())
-    guided = method(prior, torch.ones(n, dtype=F64), lambda x: x[:, 0], R, **settings)
-    return torch.stack(euler_maruyama(guided, n, steps))
+    prior = GaussianDenoiser(torch.zeros(n, dtype=F64), torch.eye(n, dtype=F64), VPConstant(BETA, 1 / steps))
+    return euler_maruyama(method(prior, torch.ones(n, dtype=F64), lambda x: x[:, 0], R, **settings), n, steps)
 
 
 def correlated(method, **settings):
     """Weight and std of the variable that is not observed, beside one that is with error .1."""
-    prior = GaussianDenoiser(torch.zeros(2, dtype=F64), CORRELATED, ConstantBeta())
+    prior = GaussianDenoiser(torch.zeros(2, dtype=F64), CORRELATED, VPConstant(BETA, 1 / 1000))
     guided = method(prior, torch.ones(1, dtype=F64), lambda x: x[:, 0, :1], 0.01, **settings)
-    return torch.stack(euler_maruyama(guided, 2))[:, 1]
+    return euler_maruyama(guided, 2, 1000)[:, 1]
 
 
 def table(*pairs):
@@ -110,6 +100,30 @@ def test_that_one_variable_gets_the_weight_and_spread_of_the_table(case):
 def test_that_an_unobserved_variable_gets_the_weight_and_spread_of_the_table(case):
     method, settings, expected = TWO_VARIABLES[case]
     torch.testing.assert_close(correlated(method, **settings), table(expected)[:, 0], **PRINTED)
+
+
+EXACT_WHEN = {
+    "PiGDM, white data": (PiGDM, {}, torch.eye(2, dtype=F64), torch.eye(2, dtype=F64)),
+    "TMPD, nothing shared by the observations": (
+        TMPD,
+        {},
+        CORRELATED,
+        torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=F64),
+    ),
+    "JFPS, the data's covariance": (JFPS, dict(covariance=CORRELATED), CORRELATED, CORRELATED),
+}
+
+
+@pytest.mark.parametrize("case", EXACT_WHEN)
+def test_that_a_method_is_moment_matching_where_its_assumption_holds(case):
+    method, settings, P, H = EXACT_WHEN[case]
+    prior, y = GaussianDenoiser(torch.ones(2, dtype=F64), P, VPCosine()), torch.tensor([0.5, -1.0], dtype=F64)
+    x = torch.randn(5, 1, 2, generator=torch.Generator().manual_seed(0), dtype=F64)
+    full = torch.tensor([[0.2, 0.1], [0.1, 0.3]], dtype=F64)
+    results = [
+        m(prior, y, lambda x: x[:, 0] @ H.T, full, **s)(x, 0.5) for m, s in ((method, settings), (MomentMatching, {}))
+    ]
+    torch.testing.assert_close(*results, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("method, std", [(MomentMatching, 0.098), (SDA, 0.068), (DPS, 0.068)])
