@@ -17,9 +17,9 @@ from torch import Tensor
 
 from scoreda.diffusion.denoisers import Denoiser
 from scoreda.diffusion.guidance.base import Guidance, Linearised
-from scoreda.diffusion.guidance.solvers import conjugate_gradient, solver_by_name
+from scoreda.diffusion.guidance.solvers import solver_by_name
 
-__all__ = ["MomentMatching", "conjugate_gradient"]
+__all__ = ["MomentMatching"]
 
 
 class MomentMatching(Guidance):
