@@ -166,6 +166,22 @@ def test_that_shapes_that_disagree_are_refused():
         GaussianMixture(-weights, means, covs, EDM())
 
 
+EXACT = {
+    "gaussian": lambda: GaussianDenoiser(parts()[1][0], parts()[2][0], VPCosine()),
+    "mixture": lambda: GaussianMixture(*parts(), VPCosine()),
+    "empirical": lambda: kde(VPCosine(), 0.3)[0],
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_that_states_of_another_size_or_precision_are_refused(name):
+    denoiser = EXACT[name]()
+    with pytest.raises(ValueError, match="states of 3 variables, .* do not fit a denoiser of 4 variables"):
+        denoiser(torch.zeros(2, 3, dtype=F64), 0.4)
+    with pytest.raises(ValueError, match=r"torch.float32 on cpu, do not fit .* pass states.to\(torch.float64\)"):
+        denoiser(torch.zeros(2, 4), 0.4)
+
+
 @pytest.mark.parametrize(("samples", "bandwidth"), [(torch.zeros(3, 2), -0.1), (torch.zeros(0, 2), 0.1)])
 def test_that_an_ensemble_without_samples_or_of_negative_width_is_refused(samples, bandwidth):
     with pytest.raises(ValueError, match="`bandwidth` >= 0 and samples"):

@@ -1,5 +1,6 @@
 """What every denoiser is, and the score that follows from it."""
 
+import math
 from typing import Protocol
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from scoreda.diffusion.schedules import Schedule, expand
 
-__all__ = ["Denoiser", "score"]
+__all__ = ["Denoiser", "require_like", "score"]
 
 
 class Denoiser(Protocol):
@@ -25,3 +26,18 @@ def score(denoiser: Denoiser, x_t: Tensor, t: Tensor | float) -> Tensor:
     t = torch.as_tensor(t, dtype=x_t.dtype, device=x_t.device)
     alpha_t, sigma_t = expand(denoiser.schedule.alpha(t), x_t), expand(denoiser.schedule.sigma(t), x_t)
     return (alpha_t * denoiser(x_t, t) - x_t) / sigma_t**2
+
+
+def require_like(x_t: Tensor, reference: Tensor) -> None:
+    """Refuse states that are not of the size, dtype and device of an exact denoiser's own tensors `(..., n)`.
+
+    Raises:
+        ValueError: if they differ.
+    """
+    own = (reference.shape[-1], reference.dtype, reference.device)
+    found = (math.prod(x_t.shape[1:]), x_t.dtype, x_t.device)
+    if found != own:
+        raise ValueError(
+            f"states of {found[0]} variables, {found[1]} on {found[2]}, do not fit a denoiser of {own[0]} variables, "
+            f"{own[1]} on {own[2]}. Build it from tensors like the states, or pass states.to({own[1]})."
+        )

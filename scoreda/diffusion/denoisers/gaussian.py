@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from scoreda.diffusion.denoisers.base import require_like
 from scoreda.diffusion.schedules import Schedule, ratio
 
 __all__ = ["CirculantGaussian", "GaussianDenoiser"]
@@ -25,6 +26,7 @@ class GaussianDenoiser:
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Return E[x | x_t], the shape of `x_t`."""
+        require_like(x_t, self.mean)
         t = torch.as_tensor(t, dtype=x_t.dtype, device=x_t.device)
         flat = x_t.flatten(1)
         alpha_t, s = ratio(self.schedule, t, flat)

@@ -1,5 +1,7 @@
 """A network under the preconditioning of EDM."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +24,8 @@ class KarrasDenoiser(LearnedDenoiser):
 
     Source: Karras et al. (2022), table 1, https://arxiv.org/abs/2206.00364
     """
+
+    name = "karras"
 
     def __init__(self, network: nn.Module, schedule: Schedule, sigma_data: float = 1.0) -> None:
         super().__init__(network, schedule)
@@ -46,3 +50,7 @@ class KarrasDenoiser(LearnedDenoiser):
         """
         s = expand(ratio, x)
         return edm(ratio, self.sigma_data), self.denoise(x + s * eps, s, **told) - x
+
+    def spec(self) -> dict[str, Any]:
+        """Return the settings that rebuild the denoiser around a network and a schedule."""
+        return dict(name=self.name, sigma_data=self.sigma_data)

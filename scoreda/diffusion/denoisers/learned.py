@@ -1,17 +1,18 @@
 """What the denoisers around a network share: its call, what it is told, and the loss of a batch."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from torch import Tensor, nn
 
 from scoreda.diffusion.denoisers.base import Denoiser
-from scoreda.diffusion.schedules import Schedule
+from scoreda.diffusion.schedules import Schedule, expand
 
 __all__ = ["Conditioned", "LearnedDenoiser"]
 
 
 class LearnedDenoiser(nn.Module, ABC):
-    """A denoiser around a network; a method gives `forward` and `errors`.
+    """A denoiser around a network; a method gives `forward`, `errors` and `spec`.
 
     What a conditional network is told, `condition` (and, in training, `given`: which samples have theirs), is passed on
     by name. Without a condition the network is called as `network(x, c_noise)`.
@@ -32,6 +33,15 @@ class LearnedDenoiser(nn.Module, ABC):
     @abstractmethod
     def errors(self, x: Tensor, ratio: Tensor, eps: Tensor, **told: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the weight of each sample's squared error, `(B,)`, and the error itself, the shape of `x`."""
+
+    @abstractmethod
+    def spec(self) -> dict[str, Any]:
+        """Return the settings that rebuild the denoiser around a network and a schedule."""
+
+    def denoise(self, x: Tensor, s: Tensor, **told: Tensor | None) -> Tensor:
+        """Denoise `x` `(B, *)` whose noise has standard deviation `s` `(B, 1, ...)` beside a signal not scaled."""
+        t = self.schedule.time(s.flatten())
+        return self(expand(self.schedule.alpha(t), x) * x, t, **told)
 
     def loss(
         self,

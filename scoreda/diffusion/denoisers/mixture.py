@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from scoreda.diffusion.denoisers.base import require_like
 from scoreda.diffusion.schedules import Schedule, ratio
 
 __all__ = ["Empirical", "GaussianMixture"]
@@ -59,7 +60,7 @@ class GaussianMixture:
 
     def _posterior(self, x_t: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
         """Return log density `(B, K)` in units of x, E[x | x_t, k] and its variance along eigenvectors `(B, K, n)`."""
-        x, s = _rescaled(self.schedule, x_t, t)
+        x, s = _rescaled(self.schedule, self.means, x_t, t)
         total = self._values + s[..., None] ** 2
         residual = torch.einsum("bkn,knm->bkm", x[:, None] - self.means, self._vectors)
         log_density = -((residual**2 / total + (2 * math.pi * total).log()) / 2).sum(-1)
@@ -98,7 +99,7 @@ class Empirical:
 
     def _in_chunks(self, function: Callable[[Tensor, Tensor], Tensor], x_t: Tensor, t: Tensor | float) -> Tensor:
         rows = max(1, CHUNK // self.samples.numel())
-        x, s = _rescaled(self.schedule, x_t, t)
+        x, s = _rescaled(self.schedule, self.samples, x_t, t)
         return torch.cat([function(*part) for part in zip(x.split(rows), s.split(rows), strict=True)])
 
     def _x_hat(self, x: Tensor, s: Tensor) -> Tensor:
@@ -118,8 +119,9 @@ class Empirical:
         return -(x[:, None] - self.samples).square().sum(-1) / (2 * (self.bandwidth**2 + s**2))
 
 
-def _rescaled(schedule: Schedule, x_t: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]:
+def _rescaled(schedule: Schedule, like: Tensor, x_t: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]:
     """Return flattened states as `x_t / alpha_t` `(B, n)` and their noise `(B, 1)`."""
+    require_like(x_t, like)
     flat = x_t.flatten(1)
     t = torch.as_tensor(t, dtype=x_t.dtype, device=x_t.device).expand(len(x_t))
     alpha_t, s = ratio(schedule, t, flat)

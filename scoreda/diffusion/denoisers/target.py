@@ -60,6 +60,8 @@ class TargetDenoiser(LearnedDenoiser):
         ScoredaError: if a name is unknown, or the schedule has no steps for noise_input="step".
     """
 
+    name = "target"
+
     def __init__(
         self,
         network: nn.Module,
@@ -73,6 +75,7 @@ class TargetDenoiser(LearnedDenoiser):
         self.target = target_by_name(target, sigma_data)
         self.weighting = _weighting(weighting, sigma_data)
         self.noise_input = _noise_input(noise_input, schedule)
+        self._weighting_name = weighting if isinstance(weighting, str) else "none"
         self._tied = dict(
             target=target, noise_input=noise_input, sigma_data=float(sigma_data), schedule=schedule.spec()
         )
@@ -96,6 +99,11 @@ class TargetDenoiser(LearnedDenoiser):
         if self.weighting is None:
             return torch.ones_like(ratio), error
         return self.weighting(ratio) * self.target.slope(alpha, sigma) ** 2, error
+
+    def spec(self) -> dict[str, Any]:
+        """Return the settings that rebuild the denoiser around network and schedule; of a weighting, names only."""
+        tied = {name: value for name, value in self._tied.items() if name != "schedule"}
+        return dict(name=self.name, weighting=self._weighting_name, **tied)
 
     def get_extra_state(self) -> Tensor:
         """Return what the weights are tied to, as the bytes of JSON: a tensor, which every file of weights can hold."""
