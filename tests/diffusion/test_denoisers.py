@@ -5,7 +5,14 @@ import torch
 from torch import nn
 
 from scoreda.diffusion import EDM, CirculantGaussian, ConvNet1d, GaussianDenoiser, KarrasDenoiser, VPCosine
-from scoreda.diffusion.denoisers import NOISE_INPUTS, TARGETS, LearnedWeighting, TargetDenoiser, target_by_name
+from scoreda.diffusion.denoisers import (
+    NOISE_INPUTS,
+    TARGETS,
+    LearnedWeighting,
+    TargetDenoiser,
+    denoiser_from_spec,
+    target_by_name,
+)
 from scoreda.diffusion.schedules import DDPM, VE, RectifiedFlow, SubVP, VPConstant, VPLinear, expand
 from scoreda.errors import ScoredaError
 
@@ -181,6 +188,15 @@ def test_that_a_perfect_network_makes_the_exact_denoiser_whatever_it_predicts(sc
         torch.testing.assert_close(denoiser(x_t, t), oracle.exact(x_t, t), rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.parametrize("schedule", ALL_SCHEDULES, ids=lambda s: s.name)
+def test_that_states_whose_signal_is_not_scaled_are_denoised_under_any_schedule(schedule):
+    oracle = Oracle(schedule, "v")
+    x, t = noisy_states(6), torch.tensor([0.05, 0.2, 0.4, 0.7, 0.95], dtype=F64)
+    alpha, sigma = expand(schedule.alpha(t), x), expand(schedule.sigma(t), x)
+    found = TargetDenoiser(oracle, schedule, "v", noise_input="time").denoise(x, sigma / alpha)
+    torch.testing.assert_close(found, oracle.exact(alpha * x, t), rtol=1e-7, atol=1e-7)
+
+
 class Recorder(nn.Module):
     """A network that answers zero and remembers what it was called with."""
 
@@ -280,6 +296,24 @@ def test_that_weights_fit_the_denoiser_they_were_trained_in(tmp_path):
 def test_that_weights_of_another_schedule_or_target_are_refused(other, named):
     with pytest.raises(ScoredaError, match=f"trained with {named} = .* Build the denoiser as it was trained"):
         convolutional(VPLinear()).load_state_dict(other.state_dict())
+
+
+@pytest.mark.parametrize(
+    "denoiser",
+    [karras(EDM(), sigma_data=0.5), convolutional(DDPM(), target="v", weighting="min_snr", noise_input="step")],
+    ids=lambda d: d.name,
+)
+def test_that_a_denoiser_is_rebuilt_from_its_spec(denoiser):
+    again = denoiser_from_spec(denoiser.spec(), denoiser.network, denoiser.schedule)
+    x, ratio = noisy_states(6).to(next(denoiser.parameters())), torch.full((5,), 0.7)
+    assert type(again) is type(denoiser)
+    assert again.spec() == denoiser.spec()
+    assert torch.equal(again.loss(x, ratio.to(x), x), denoiser.loss(x, ratio.to(x), x))
+
+
+def test_that_an_unknown_denoiser_is_answered_with_the_nearest_name():
+    with pytest.raises(ScoredaError, match="did you mean 'karras'"):
+        denoiser_from_spec({"name": "karas"}, Recorder(), EDM())
 
 
 @pytest.mark.parametrize("make", [karras, convolutional], ids=["karras", "target"])
