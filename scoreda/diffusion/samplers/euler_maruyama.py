@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scoreda.diffusion.denoisers import Denoiser
+from scoreda.diffusion.denoisers import Denoiser, score
 from scoreda.diffusion.samplers.base import Sampler
 from scoreda.diffusion.schedules import diffusion, drift
 
@@ -17,8 +17,9 @@ class EulerMaruyamaSampler(Sampler):
 
     $$ dx = \left[f x - \tfrac{1 + c^2}{2} g^2 \nabla \log p_t(x)\right] dt + c\, g\, dw $$
 
-    Amplitude c = 1 is Anderson's reverse SDE, c = 0 the probability-flow ODE. Weak order 1 in the step of `t`: a
-    Gaussian's variance is off by O(1 / steps).
+    Amplitude c = 1 is Anderson's reverse SDE, c = 0 the probability-flow ODE. Weak order 1: a Gaussian's variance is
+    off by O(1 / steps), 1 % at 1000. Explicit, so it needs dt c^2 |f| < 2 near t = 1: hundreds of steps uniform in
+    VPCosine's t, few in spacing "log_snr".
 
     Args:
         denoiser: Any denoiser, guided or not.
@@ -54,7 +55,6 @@ class EulerMaruyamaSampler(Sampler):
         """Carry `x_t` from time `t` to the earlier time `s`."""
         schedule, c = self.denoiser.schedule, self.amplitude
         f, g = drift(schedule, t), diffusion(schedule, t)
-        score = -self.estimates(x_t, t)[1] / schedule.sigma(t)
-        x_s = x_t + (s - t) * (f * x_t - (1 + c**2) / 2 * g**2 * score)
+        x_s = x_t + (s - t) * (f * x_t - (1 + c**2) / 2 * g**2 * score(self.denoiser, x_t, t))
         quiet = c == 0 or (s <= 0 and not self.last_noise)
         return x_s if quiet else x_s + c * g * (t - s).sqrt() * self.draw(x_t)

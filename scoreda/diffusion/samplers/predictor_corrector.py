@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scoreda.diffusion.denoisers import Denoiser
+from scoreda.diffusion.denoisers import Denoiser, score
 from scoreda.diffusion.samplers.base import Sampler, Step
 from scoreda.diffusion.samplers.euler_maruyama import EulerMaruyamaSampler
 from scoreda.diffusion.schedules import expand
@@ -71,7 +71,7 @@ class PredictorCorrectorSampler(Sampler):
     def corrected(self, x: Tensor, s: Tensor) -> Tensor:
         """Take the Langevin steps at time `s`."""
         for _ in range(self.corrections):
-            score, z = -self.estimates(x, s)[1] / self.denoiser.schedule.sigma(s), self.draw(x)
-            h = expand(2 * (self.snr * z.flatten(1).norm(dim=1) / score.flatten(1).norm(dim=1)) ** 2, x)
-            x = x + h * score + (2 * h).sqrt() * z
+            g, z = score(self.denoiser, x, s), self.draw(x)
+            h = expand(2 * (self.snr * z.flatten(1).norm(dim=1) / g.flatten(1).norm(dim=1)) ** 2, x)
+            x = x + h * g + (2 * h).sqrt() * z
         return x

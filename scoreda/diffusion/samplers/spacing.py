@@ -1,7 +1,9 @@
 r"""Where along the noise a sampler stops: uniform in `t`, in the log signal-to-noise ratio, or along a power law.
 
-A spacing gives `number` times from `start` down to 0. The three agree on what matters to a second-order method only for
-schedules whose `t` is already well spread (EDM, VPCosine); a VP schedule with linear beta needs one of the other two.
+A spacing gives `number` times from `start` down to 0. EDM, VPCosine and RectifiedFlow have a `t` made to step in. That
+of a rate of noise (VPLinear, VPConstant, SubVP, DDPM) is made to train in, and a second-order method in few steps wants
+"log_snr": after 20 Heun steps under VPConstant the posterior variance of N(0, 1) with an observation error of .1 is 8 %
+off, in its own `t` eleven times too large.
 """
 
 from collections.abc import Callable
