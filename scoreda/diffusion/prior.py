@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from scoreda.datasets.layout import replacing
 from scoreda.datasets.normaliser import Normaliser
-from scoreda.diffusion.denoisers import KarrasDenoiser
+from scoreda.diffusion.denoisers import KarrasDenoiser, LearnedDenoiser, denoiser_from_spec
 from scoreda.diffusion.networks import network_from_spec
 from scoreda.diffusion.samplers import HeunSampler, noise
 from scoreda.diffusion.schedules import Schedule, expand, schedule_from_spec
@@ -52,8 +52,10 @@ class Prior:
         card: Settings and provenance: system, training, final loss.
     """
 
-    def __init__(self, denoiser: nn.Module, normaliser: Normaliser, card: Mapping[str, Any] | None = None) -> None:
-        self.denoiser: Any = denoiser.eval().requires_grad_(False)
+    def __init__(
+        self, denoiser: LearnedDenoiser, normaliser: Normaliser, card: Mapping[str, Any] | None = None
+    ) -> None:
+        self.denoiser: LearnedDenoiser = denoiser.eval().requires_grad_(False)
         self.normaliser, self.card = normaliser, dict(card or {})
         network = self.denoiser.network
         self.dimensions = getattr(network, "dimensions", None) or 1
@@ -82,7 +84,7 @@ class Prior:
             ValueError: if the weights know noise levels by the times of their own schedule only.
         """
         own, denoiser = self.denoiser.schedule.spec(), copy(self.denoiser)
-        if schedule.spec() != own and not getattr(denoiser, "any_schedule", False):
+        if schedule.spec() != own and not isinstance(denoiser, KarrasDenoiser):
             raise ValueError(
                 f"the weights were trained under the schedule {own} and know no other, got {schedule.spec()}. "
                 "Use that schedule, or train again under this one."
@@ -91,7 +93,7 @@ class Prior:
         return Prior(denoiser, self.normaliser, self.card)
 
     def tensor(self, E: np.ndarray) -> Tensor:
-        """Return physical states `(N, *space)` or `(N, C, *space)` as normalised `(N, C, *space)` on the prior's device.
+        """Return physical states `(N, *space)` or `(N, C, *space)` as normalised `(N, C, *space)`.
 
         Raises:
             ValueError: if the states have another number of channels than the network.
@@ -155,10 +157,11 @@ def save_prior(folder: Path | str, prior: Prior) -> Path:
     from safetensors.torch import save_file
 
     path = Path(folder) / WEIGHTS
+    denoiser = prior.denoiser
     config = dict(
-        network=prior.denoiser.network.spec(),  # type: ignore[operator]
-        schedule=prior.denoiser.schedule.spec(),
-        sigma_data=prior.denoiser.sigma_data,
+        denoiser=denoiser.spec(),
+        network=denoiser.network.spec(),  # type: ignore[operator]
+        schedule=denoiser.schedule.spec(),
         normaliser=prior.normaliser.to_dict(),
     )
     header = {"format": FORMAT, "config": json.dumps(config), "card": json.dumps(prior.card)}
@@ -179,7 +182,7 @@ def load_prior(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
     try:
         config, card = json.loads(header["config"]), json.loads(header["card"])
         denoiser, normaliser = _denoiser(config), Normaliser(**config["normaliser"])
-        denoiser.load_state_dict(weights)
+        denoiser.to(_dtype(weights)).load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ScoredaError(
             f"{path}: the weights do not fit the architecture in the header ({error!r}). "
@@ -194,11 +197,21 @@ def shipped_priors() -> list[str]:
     return sorted(p.name for p in root.iterdir() if (p / WEIGHTS).is_file()) if root.is_dir() else []
 
 
-def _denoiser(config: Mapping[str, Any]) -> KarrasDenoiser:
+def _denoiser(config: Mapping[str, Any]) -> LearnedDenoiser:
     """Return the denoiser that `config` describes, with weights still to be loaded."""
+    # The first files name no denoiser: there was only one.
+    spec = config["denoiser"] if "denoiser" in config else dict(name="karras", sigma_data=config["sigma_data"])
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and replaced at once
         network = network_from_spec(config["network"])
-    return KarrasDenoiser(network, schedule_from_spec(config["schedule"]), config["sigma_data"])
+    return denoiser_from_spec(spec, network, schedule_from_spec(config["schedule"]))
+
+
+def _dtype(weights: Mapping[str, Tensor]) -> torch.dtype:
+    """Return the one floating type of the weights; ValueError if there are several, which no network is made of."""
+    dtypes = {w.dtype for w in weights.values() if w.is_floating_point()}
+    if len(dtypes) != 1:
+        raise ValueError(f"the weights mix {', '.join(sorted(map(str, dtypes)))}")
+    return dtypes.pop()
 
 
 def _weights_path(name_or_path: str | Path) -> Path:

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from scoreda.errors import ScoredaError, suggest
 from scoreda.experiments.complaints import complaints
-from scoreda.experiments.constructed import NetworkSection, ScheduleSection, refused
+from scoreda.experiments.constructed import DenoiserSection, NetworkSection, ScheduleSection, refused
 from scoreda.experiments.methods import MethodSection
 from scoreda.experiments.section import Section, raise_located
 from scoreda.experiments.yaml_source import Key, Source, read_source
@@ -204,8 +204,8 @@ class DataSection(Section):
 
     `space` is the dimension of the field, or the two of them, `split` the one whose last part is held out (time, or
     trajectory), `channels` one that a sample has all of; every other dimension holds samples. `select` cuts dimensions
-    to `[start, stop]` by position. With `harmonics`, `split` holds dates, and the mean annual cycle of what is left (its
-    mean and so many harmonics) is removed.
+    to `[start, stop]` by position. With `harmonics`, `split` holds dates, and the mean annual cycle of what is left
+    (its mean and so many harmonics) is removed.
     """
 
     file: str
@@ -248,6 +248,7 @@ class TrainSection(Section):
     sigma_mean: float = -1.2
     sigma_std: Positive = 1.2
     level_steps: Count = 1000
+    learned_weighting: bool = False
     mask: bool = False
     condition_dropout: float = Field(default=0.0, ge=0, le=1)
     optimiser: Literal["adamw", "adam"] = "adamw"
@@ -280,7 +281,7 @@ class Training(Section):
     window: WindowSection | None = None
     network: NetworkSection = Field(default_factory=lambda: NetworkSection.model_validate({}))
     schedule: ScheduleSection = Field(default_factory=lambda: ScheduleSection.model_validate({}))
-    denoiser: str = "karras"
+    denoiser: DenoiserSection = Field(default_factory=lambda: DenoiserSection.model_validate({}))
     train: TrainSection = TrainSection()
     preview: PreviewSection | None = None
     valid_fraction: float = Field(default=0.05, gt=0, lt=1)
@@ -311,14 +312,17 @@ class Training(Section):
     def _problems_of_parts(self) -> Iterator[tuple[Key, str]]:
         from scoreda.diffusion.schedules import schedule_from_spec
         from scoreda.diffusion.training import TrainSettings
-        from scoreda.experiments.train import make_denoiser
+        from scoreda.experiments.train import make_denoiser, make_network
 
-        schedule, network, train = (part.model_dump() for part in (self.schedule, self.network, self.train))
+        schedule, network, denoiser, train = (
+            part.model_dump() for part in (self.schedule, self.network, self.denoiser, self.train)
+        )
         found = [
             *refused("schedule", lambda: schedule_from_spec(schedule), schedule),
             *refused("train", lambda: TrainSettings(**train), train),
         ]
-        yield from found or refused("network", lambda: make_denoiser(self.model_dump()), network)
+        found = found or [*refused("network", lambda: make_network(network, self.train.seed), network)]
+        yield from found or refused("denoiser", lambda: make_denoiser(self.model_dump()), denoiser)
 
 
 S = TypeVar("S", bound=Section)

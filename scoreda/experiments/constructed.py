@@ -7,6 +7,7 @@ types and defaults; what the types cannot say, the constructor itself refuses.
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict, Field, create_model, model_validator
@@ -15,7 +16,7 @@ from scoreda.errors import suggest
 from scoreda.experiments.section import Section, raise_located
 from scoreda.experiments.yaml_source import Key
 
-__all__ = ["Constructed", "NetworkSection", "ScheduleSection", "refused"]
+__all__ = ["Constructed", "DenoiserSection", "NetworkSection", "ScheduleSection", "refused"]
 
 PLAIN = (bool, int, float, str)
 
@@ -64,7 +65,7 @@ class Constructed(Section):
         """Return a section with one field for every argument of a constructor that the data do not decide."""
         arguments = inspect.signature(kind).parameters.items()
         fields: dict[str, Any] = {name: _field(argument) for name, argument in arguments if name not in cls.decided}
-        return create_model(kind.__name__, __base__=Arguments, **fields)
+        return create_model(cls.__name__, __base__=Arguments, **fields)
 
 
 class InnerNetworkSection(Constructed):
@@ -84,6 +85,28 @@ class NetworkSection(InnerNetworkSection):
     """A network of `scoreda.diffusion.networks`; its channels are those of the data."""
 
     decided = frozenset({"channels", "conditioning"})
+
+
+class DenoiserSection(Constructed):
+    """What the network's output stands for: `karras`, or a target of `scoreda.diffusion.denoisers` by its name.
+
+    The name alone will do in place of a section.
+    """
+
+    default = "karras"
+    decided = frozenset({"network", "schedule", "target"})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, given: Any) -> Any:
+        return {"name": given} if isinstance(given, str) else given
+
+    @classmethod
+    def kinds(cls) -> Mapping[str, Any]:
+        """Return the constructors by name."""
+        from scoreda.diffusion.denoisers import TARGETS, KarrasDenoiser, TargetDenoiser
+
+        return {"karras": KarrasDenoiser} | {name: partial(TargetDenoiser, target=name) for name in TARGETS}
 
 
 class ScheduleSection(Constructed):

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
     from scoreda.datasets import Normaliser
     from scoreda.diffusion import Prior, Trainer
+    from scoreda.diffusion.denoisers import LearnedDenoiser
     from scoreda.diffusion.training.trainer import OnValidation
 
-__all__ = ["archive_file", "make_denoiser", "train_prior"]
+__all__ = ["archive_file", "make_denoiser", "make_network", "train_prior"]
 
 Settings = Mapping[str, Any]
+Shape = tuple[int | None, ...]
 
 
 def train_prior(
@@ -88,27 +90,36 @@ def archive_file(settings: Settings, folder: RunFolder, overwrite: bool = False)
     return path
 
 
-def make_denoiser(settings: Settings, shape: tuple[int | None, ...] = (1,)) -> "nn.Module":
+def make_denoiser(settings: Settings, shape: Shape = (1,)) -> "LearnedDenoiser":
     """Return a freshly initialised denoiser; the global random state of torch stays as it was.
 
     Args:
         settings: A resolved `Training` configuration.
         shape: Channels and points of space of a sample, of which the network takes what it needs.
     """
-    import torch
-
-    from scoreda.diffusion.denoisers import KarrasDenoiser
-    from scoreda.diffusion.networks import NETWORKS, network_from_spec
+    from scoreda.diffusion.denoisers import denoiser_from_spec
     from scoreda.diffusion.schedules import schedule_from_spec
 
-    network = dict(settings["network"])
-    kind = NETWORKS[network["name"]]
+    spec = dict(settings["denoiser"])
+    if spec["name"] != "karras":
+        spec |= dict(name="target", target=spec["name"])
+    network = make_network(settings["network"], settings["train"]["seed"], shape)
+    return denoiser_from_spec(spec, network, schedule_from_spec(settings["schedule"]))
+
+
+def make_network(settings: Settings, seed: int, shape: Shape = (1,)) -> "nn.Module":
+    """Return a freshly initialised network for samples of a shape; the global random state stays as it was."""
+    import torch
+
+    from scoreda.diffusion.networks import NETWORKS, network_from_spec
+
+    kind, spec = NETWORKS[settings["name"]], dict(settings)
     if "channels" in signature(kind).parameters:
         points = shape if kind.dimensions == 0 else shape[:1]
-        network["channels"] = math.prod(number or 1 for number in points)
+        spec["channels"] = math.prod(number or 1 for number in points)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings["train"]["seed"])
-        return KarrasDenoiser(network_from_spec(network), schedule_from_spec(settings["schedule"]))
+        torch.manual_seed(seed)
+        return network_from_spec(spec)
 
 
 def _claimed(settings: Settings, out: Path, resume: bool, overwrite: bool) -> RunFolder:

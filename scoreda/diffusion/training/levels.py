@@ -42,7 +42,7 @@ def _uniform_time(number: int, s: "TrainSettings", schedule: Schedule, generator
 
 
 def _uniform_step(number: int, s: "TrainSettings", schedule: Schedule, generator: torch.Generator) -> Tensor:
-    """Uniform over steps k = 1, ..., T at t = (k - 1) / (T - 1), those of a discrete schedule (Ho et al. 2020, alg. 1)."""
+    """Uniform over the steps of a discrete schedule, t = (k - 1) / (T - 1) (Ho et al. 2020, algorithm 1)."""
     steps = getattr(schedule, "steps", s.level_steps)
     k = torch.randint(steps, (number,), generator=generator, device=generator.device)
     return _at(schedule, k / max(steps - 1, 1))

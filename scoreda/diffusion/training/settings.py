@@ -29,6 +29,7 @@ class TrainSettings:
         levels: How noise levels are drawn: `"log_normal"`, `"uniform_time"` or `"uniform_step"`.
         sigma_mean, sigma_std: Of `log_normal`: ln(sigma / alpha) ~ N(mean, std^2), normalised units.
         level_steps: Of `uniform_step`: the number of steps, if the schedule has none of its own.
+        learned_weighting: Whether a weight for every noise level is learned too, so that all come to count alike.
         mask: Whether NaN in the data means "not known": such entries are read as 0, the mean, and not counted.
         condition_dropout: Probability that a sample's condition is hidden, which trains the unconditional denoiser too.
         optimiser: `"adamw"` (decoupled decay) or `"adam"` (decay as an L2 penalty).
@@ -59,6 +60,7 @@ class TrainSettings:
     sigma_mean: float = -1.2
     sigma_std: float = 1.2
     level_steps: int = 1000
+    learned_weighting: bool = False
     mask: bool = False
     condition_dropout: float = 0.0
     optimiser: str = "adamw"

@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from scoreda.datasets.layout import replacing
+from scoreda.diffusion.denoisers import LearnedDenoiser, LearnedWeighting
 from scoreda.diffusion.guidance.classifier_free import drop_condition
 from scoreda.diffusion.training.checkpoint import matching_checkpoint
 from scoreda.diffusion.training.distributed import Ranks, unsynchronised
@@ -46,7 +47,7 @@ class Trainer:
     only the first one writes files and calls back.
 
     Args:
-        denoiser: A freshly initialised denoiser; see `Objective` for what it offers.
+        denoiser: A freshly initialised denoiser.
         data: Normalised training samples `(n, C, L)` or `(n, C, H, W)`; moved to `device` once. As `Samples` they may
             carry conditions.
         valid: Normalised validation samples.
@@ -60,7 +61,7 @@ class Trainer:
 
     def __init__(
         self,
-        denoiser: nn.Module,
+        denoiser: LearnedDenoiser,
         data: Tensor | Samples,
         valid: Tensor | Samples,
         settings: TrainSettings,
@@ -69,13 +70,14 @@ class Trainer:
     ) -> None:
         self.settings, self.folder, self.device = settings, Path(folder), torch.device(device)
         self.ranks, self.metrics = Ranks.current(), MetricsLog(folder)
-        network: Any = denoiser.network
-        self.data = prepared("data", data, network, settings.mask).to(self.device)
-        self.valid = prepared("valid", valid, network, settings.mask).to(self.device)
-        self.denoiser: nn.Module = denoiser.to(self.device)
-        self.averages = {decay: self._average(decay) for decay in (settings.ema, *settings.ema_extra)}
-        self.objective = self.ranks.shared(Objective(self.denoiser, settings.norm))
-        self.optimiser = make_optimiser(self.denoiser.parameters(), settings)
+        self.data = prepared("data", data, denoiser.network, settings.mask).to(self.device)
+        self.valid = prepared("valid", valid, denoiser.network, settings.mask).to(self.device)
+        self.denoiser = denoiser
+        self.model: nn.Module = _weighted(denoiser, settings.seed) if settings.learned_weighting else denoiser
+        self.model.to(self.device)
+        self.averages = {decay: self._averaged_model(decay) for decay in (settings.ema, *settings.ema_extra)}
+        self.objective = self.ranks.shared(Objective(self.model, settings.norm))
+        self.optimiser = make_optimiser(self.model.parameters(), settings)
         self.lr = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda step: lr_factor(settings, step))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
         self.generator = torch.Generator(self.device).manual_seed(settings.seed)
@@ -83,15 +85,20 @@ class Trainer:
         self.step, self.seconds = 0, 0.0
         self._losses: list[Tensor] = []  # since the last validation
 
-    def _average(self, decay: float) -> AveragedModel:
-        return AveragedModel(self.denoiser, multi_avg_fn=get_ema_multi_avg_fn(decay)).eval()
+    def _averaged_model(self, decay: float) -> AveragedModel:
+        return AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay)).eval()
 
     @property
-    def averaged(self) -> nn.Module:
+    def averaged(self) -> LearnedDenoiser:
         """The denoiser with the moving average of the weights, the one to keep."""
-        return self.averages[self.settings.ema].module
+        return self.average(self.settings.ema)
 
-    def run(self, on_validation: OnValidation | None = None) -> nn.Module:
+    def average(self, decay: float) -> LearnedDenoiser:
+        """Return the denoiser with a moving average of the weights: that of `ema`, or one of `ema_extra`."""
+        module: Any = self.averages[decay].module
+        return module.denoiser if self.settings.learned_weighting else module
+
+    def run(self, on_validation: OnValidation | None = None) -> LearnedDenoiser:
         """Train to `settings.steps` and return the averaged denoiser.
 
         Raises:
@@ -121,7 +128,7 @@ class Trainer:
         self._check_finite()
         loss = float(torch.stack(self._losses).mean())
         row = dict(step=self.step, loss=loss, valid=self.validate(), lr=float(self.lr.get_last_lr()[0]))
-        row |= {f"valid_{decay}": self.validate(self.averages[decay].module) for decay in self.settings.ema_extra}
+        row |= {f"valid_{decay}": self.validate(self.average(decay)) for decay in self.settings.ema_extra}
         row["seconds"] = round(self.seconds, 1)
         self._losses.clear()
         if self.ranks.first:
@@ -131,7 +138,7 @@ class Trainer:
         return row
 
     def _check_finite(self) -> None:
-        if not all(bool(x.isfinite().all()) for x in [*self._losses, *self.denoiser.parameters()]):
+        if not all(bool(x.isfinite().all()) for x in [*self._losses, *self.model.parameters()]):
             raise ScoredaError(
                 f"the loss or a weight became NaN or infinite by step {self.step}; the last checkpoint in "
                 f"{self.folder} is untouched. Lower `lr`, or use precision float32."
@@ -144,19 +151,19 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         loss = self._backward(batch.part(self.share))
         self.scaler.unscale_(self.optimiser)
-        torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), self.settings.clip or math.inf)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip or math.inf)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.lr.step()
         for average in self.averages.values():
-            average.update_parameters(self.denoiser)
+            average.update_parameters(self.model)
         self.step += 1
         return self.ranks.mean(loss)
 
     def _batch(self, samples: Samples, generator: torch.Generator, dropout: float = 0.0) -> Batch:
         """Give every sample a noise level and noise; hide each condition with probability `dropout`."""
         x, given = samples.x, None
-        ratio = draw_levels(len(x), self.settings, self.denoiser.schedule, generator)  # type: ignore[arg-type]
+        ratio = draw_levels(len(x), self.settings, self.denoiser.schedule, generator)
         eps = torch.randn(x.shape, generator=generator, device=x.device)
         if samples.condition is not None:
             given = drop_condition(samples.condition, dropout, generator)
@@ -191,13 +198,13 @@ class Trainer:
         main, *extra = self.averages.values()
         return dict(
             settings=asdict(self.settings), schedule=self._schedule(), step=self.step, seconds=self.seconds,
-            denoiser=self.denoiser.state_dict(), average=main.state_dict(), extra=[a.state_dict() for a in extra],
+            denoiser=self.model.state_dict(), average=main.state_dict(), extra=[a.state_dict() for a in extra],
             optimiser=self.optimiser.state_dict(), lr=self.lr.state_dict(), scaler=self.scaler.state_dict(),
             generator=self.generator.get_state(), losses=torch.stack(self._losses) if self._losses else torch.zeros(0),
         )  # fmt: skip
 
     def _schedule(self) -> dict[str, Any]:
-        return self.denoiser.schedule.spec()  # type: ignore[operator, union-attr]
+        return self.denoiser.schedule.spec()
 
     def save(self) -> None:
         """Write `last.pt`, atomically.
@@ -228,7 +235,7 @@ class Trainer:
 
     def _load(self, state: dict[str, Any]) -> None:
         main, *extra = self.averages.values()
-        for name, owner in {"average": main, "denoiser": self.denoiser}.items():
+        for name, owner in {"average": main, "denoiser": self.model}.items():
             owner.load_state_dict(state[name])
         for average, found in zip(extra, state.get("extra", []), strict=True):
             average.load_state_dict(found)
@@ -239,3 +246,10 @@ class Trainer:
         self.step, self.seconds = state["step"], state["seconds"]
         # Checkpoints without `losses` were written at validations only, when there are none.
         self._losses = list(state.get("losses", torch.zeros(0)).unbind())
+
+
+def _weighted(denoiser: LearnedDenoiser, seed: int) -> nn.Module:
+    """Return the denoiser with a learned weighting; the global random state of torch stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LearnedWeighting(denoiser)
