@@ -198,7 +198,8 @@ def _train(args: argparse.Namespace) -> None:
     config = load_config(Training, _config(args), args.overrides)
     if not _dry(args, config):
         train_prior(resolved(config), args.out, _device(args), args.resume, args.overwrite)
-        print(f"prior: {args.out}\nmodel card: {Path(args.out) / 'card.md'}")
+        if os.environ.get("RANK", "0") == "0":  # the others of `torchrun` have written nothing
+            print(f"prior: {args.out}\nmodel card: {Path(args.out) / 'card.md'}")
 
 
 def _sample(args: argparse.Namespace) -> None:

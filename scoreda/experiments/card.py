@@ -12,10 +12,12 @@ if TYPE_CHECKING:
 
 __all__ = ["write_card"]
 
+SIZES = {"convnet1d": "It serves any domain length.", "mlp": "It serves samples of so many numbers."}
+
 CARD = """# {name}
 
-A diffusion prior of scoreda: a denoiser of states of {system}.
-It serves any domain length. States are normalised with mean {mean:.4f} and standard deviation {std:.4f}.
+A diffusion prior of scoreda: a denoiser of {what} of {system}.
+{size} States are normalised with mean {mean:.4f} and standard deviation {std:.4f}.
 
     from scoreda import load_prior
     prior = load_prior("path of this folder")
@@ -26,7 +28,7 @@ It serves any domain length. States are normalised with mean {mean:.4f} and stan
 | --- | --- | --- | --- |
 | {step} | {loss:.4f} | {valid:.4f} | {minutes:.0f} min |
 
-The loss is the denoising error weighted so that all noise levels count alike; a network that knows nothing has 1. The
+The loss is {loss_text} The
 validation loss is that of the averaged weights, which are the ones kept, on trajectories that were not trained on.
 
 ## Limits
@@ -48,12 +50,29 @@ def write_card(path: Path, settings: Mapping[str, Any], result: Mapping[str, flo
     text = CARD.format(
         name=settings["name"],
         system=_system(settings),
+        what=_what(settings),
+        size=SIZES.get(settings["network"]["name"], "It serves any domain size."),
+        loss_text=_loss(settings),
         minutes=result["seconds"] / 60,
         settings=dump(dict(settings)),
         **normaliser.to_dict(),
         **{key: result[key] for key in ("step", "loss", "valid")},
     )
     write_text(path, text)
+
+
+def _what(settings: Mapping[str, Any]) -> str:
+    return f"windows of {settings['window']['frames']} states" if "window" in settings else "states"
+
+
+def _loss(settings: Mapping[str, Any]) -> str:
+    """Return what the numbers of the loss mean."""
+    error = "absolute" if settings["train"]["norm"] == "l1" else "squared"
+    if settings["denoiser"]["name"] != "karras":
+        return f"the {error} error of the network's output, `{settings['denoiser']['name']}`."
+    if error == "absolute":
+        return "the absolute denoising error weighted so that all noise levels count alike."
+    return "the denoising error weighted so that all noise levels count alike; a network that knows nothing has 1."
 
 
 def _system(settings: Mapping[str, Any]) -> str:

@@ -8,7 +8,9 @@ __all__ = ["write_samples"]
 
 
 def write_samples(prior: str, number: int, size: int, seed: int, path: Path, device: str = "cpu") -> None:
-    """Draw `number` states of `size` variables and write them as `sample (sample_index, space)`.
+    """Draw `number` states of `size` points along each axis and write them as `sample (sample_index, *, space)`.
+
+    Between the two dimensions come `channel` and, for a plane, `row`, where the prior has them.
 
     Raises:
         ScoredaError: if the numbers make no sense, the prior cannot be loaded, or the file cannot be written.
@@ -25,4 +27,5 @@ def write_samples(prior: str, number: int, size: int, seed: int, path: Path, dev
         f"samples of the prior {Path(prior).name}", seed, prior=Path(prior).name, number=number, size=size
     )
     states = loaded.sample(number, size, seed).astype("float32")
-    write_dataset(flat_dataset({"sample": (("sample_index", "space"), states)}, {}, attrs), path)
+    between = ["channel"] * (loaded.channels != 1) + ["row"] * (loaded.dimensions == 2)
+    write_dataset(flat_dataset({"sample": (("sample_index", *between, "space"), states)}, {}, attrs), path)

@@ -10,6 +10,9 @@ from safetensors.torch import load_file, save_file
 
 from scoreda.datasets import Normaliser
 from scoreda.diffusion import EDM, ConvNet1d, KarrasDenoiser, Prior, VPCosine, load_prior, save_prior, shipped_priors
+from scoreda.diffusion.denoisers import LearnedDenoiser, TargetDenoiser
+from scoreda.diffusion.networks import MLP, CausalWindow, ConvNet2d, UNet1d
+from scoreda.diffusion.schedules import DDPM, RectifiedFlow, VPLinear
 from scoreda.errors import ScoredaError
 
 SCHEDULES = [EDM(0.01, 60.0, 5.0), VPCosine(0.02)]
@@ -41,6 +44,106 @@ def test_that_a_prior_comes_back_from_its_file_to_the_bit(tmp_path, schedule, ne
         assert again.denoiser.network.spec() == prior.denoiser.network.spec()
         np.testing.assert_array_equal(again.denoise(STATES, 1.0), prior.denoise(STATES, 1.0))
         np.testing.assert_array_equal(again.sample(3, 12, seed=1, steps=4), prior.sample(3, 12, seed=1, steps=4))
+
+
+DENOISERS = {
+    "karras": lambda network: KarrasDenoiser(network, SCHEDULES[0], 0.9),
+    "epsilon": lambda network: TargetDenoiser(network, VPLinear(), "epsilon"),
+    "velocity": lambda network: TargetDenoiser(network, RectifiedFlow(), "velocity", weighting="uniform"),
+    "step": lambda network: TargetDenoiser(network, DDPM(steps=20, beta_max=0.5), "v", noise_input="step"),
+}
+NETWORKS = {
+    "plane": (lambda: ConvNet2d(width=4, blocks=1), (6, 8)),
+    "window": (lambda: UNet1d(channels=3, widths=[4, 8]), (3, 12)),
+    "numbers": (lambda: MLP(channels=5, width=8, layers=1), (5,)),
+    "causal": (lambda: CausalWindow(ConvNet1d(channels=2, width=4, blocks=1)), (7, 9)),
+}
+
+
+def made(network, denoiser):
+    """A prior with random weights everywhere."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        built = DENOISERS[denoiser](network())
+        for weight in built.parameters():
+            torch.nn.init.normal_(weight, std=0.2)
+    return Prior(built, Normaliser(10.0, 3.0))
+
+
+@pytest.mark.parametrize("denoiser", DENOISERS)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_that_priors_of_every_kind_come_back_to_the_bit_and_sample_states_of_their_shape(tmp_path, network, denoiser):
+    make, shape = NETWORKS[network]
+    prior = made(make, denoiser)
+    save_prior(tmp_path, prior)
+    again = load_prior(tmp_path)
+    assert again.denoiser.spec() == prior.denoiser.spec()
+    size = shape[1:] if network == "window" else shape
+    samples = prior.sample(3, size, seed=1, steps=3)
+    assert samples.shape == (3, *shape)
+    np.testing.assert_array_equal(again.sample(3, size, seed=1, steps=3), samples)
+    assert prior.denoise(samples, 1.0).shape == samples.shape
+    np.testing.assert_array_equal(again.denoise(samples, 1.0), prior.denoise(samples, 1.0))
+    np.testing.assert_allclose(prior.array(prior.tensor(samples)), samples, rtol=1e-5)
+
+
+def test_that_one_size_is_that_of_every_axis():
+    prior = made(NETWORKS["plane"][0], "karras")
+    np.testing.assert_array_equal(prior.sample(2, 6, seed=1, steps=2), prior.sample(2, (6, 6), seed=1, steps=2))
+
+
+def test_that_noise_is_removed_alike_in_the_time_of_any_schedule():
+    prior = made(NETWORKS["window"][0], "karras")
+    states = 10 + np.random.default_rng(1).normal(size=(4, 3, 12))
+    x = prior.tensor(states)
+    expected = prior.denoiser.denoise(x, torch.full((4, 1, 1), 0.5))
+    for schedule in SCHEDULES:
+        same = prior.under(schedule)
+        t = schedule.time(torch.tensor(0.5, dtype=torch.float64)).float()
+        torch.testing.assert_close(same.denoiser(schedule.alpha(t) * x, t), expected, rtol=1e-3, atol=1e-4)
+    assert prior.denoiser.schedule is SCHEDULES[0]
+
+
+def test_that_the_generic_way_to_remove_noise_is_that_of_the_preconditioned_network():
+    prior = made(NETWORKS["window"][0], "karras")
+    x, s = prior.tensor(np.full((2, 3, 12), 11.0)), torch.tensor([0.2, 3.0])[:, None, None]
+    generic = LearnedDenoiser.denoise(prior.denoiser, x, s)
+    torch.testing.assert_close(generic, prior.denoiser.denoise(x, s), rtol=1e-4, atol=1e-5)
+
+
+def test_that_weights_tied_to_a_schedule_are_refused_under_another():
+    with pytest.raises(ValueError, match="trained under the schedule {'name': 'vp_linear'.*train again"):
+        made(NETWORKS["window"][0], "epsilon").under(EDM())
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "expected"),
+    [("window", (4, 2, 12), r"\(N, 3, Nx\), got \(4, 2, 12\)"), ("plane", (4, 12), r"\(N, H, W\), got \(4, 12\)")],
+)
+def test_that_states_of_another_shape_are_refused(network, shape, expected):
+    with pytest.raises(ValueError, match=expected):
+        made(NETWORKS[network][0], "karras").denoise(np.zeros(shape), 1.0)
+
+
+def test_that_double_precision_weights_stay_what_they_are(tmp_path):
+    prior = make_prior()
+    prior.denoiser.double()
+    save_prior(tmp_path, prior)
+    assert load_prior(tmp_path).dtype == torch.float64
+    np.testing.assert_array_equal(load_prior(tmp_path).denoise(STATES, 1.0), prior.denoise(STATES, 1.0))
+
+
+def test_that_the_first_file_format_is_read_for_ever(tmp_path):
+    prior = make_prior()
+    config = dict(
+        network=prior.denoiser.network.spec(),
+        schedule=prior.denoiser.schedule.spec(),
+        sigma_data=0.9,
+        normaliser=prior.normaliser.to_dict(),
+    )
+    header = {"format": "scoreda-prior-1", "config": json.dumps(config), "card": "{}"}
+    save_file(prior.denoiser.state_dict(), tmp_path / "weights.safetensors", metadata=header)
+    np.testing.assert_array_equal(load_prior(tmp_path).denoise(STATES, 1.0), prior.denoise(STATES, 1.0))
 
 
 def test_that_saving_makes_the_folder_and_leaves_one_file(tmp_path):
@@ -96,13 +199,21 @@ def test_that_an_untrained_prior_shrinks_towards_the_mean_as_optimal_interpolati
     np.testing.assert_allclose(prior.denoise(STATES, 1.5), 10.0 + (STATES - 10.0) * 9.0 / (9.0 + 2.25), rtol=1e-5)
 
 
-def rewrite(path, **changes):
+def rewrite(path, weights=lambda w: w, prior=None, **changes):
     """Save the tensors of a prior's file again with other entries in its header."""
-    prior = load_prior(path)
+    prior = prior or load_prior(path)
     network, schedule = prior.denoiser.network.spec(), prior.denoiser.schedule.spec()
     config = dict(network=network, schedule=schedule, sigma_data=0.9, normaliser=prior.normaliser.to_dict())
     header = {"format": "scoreda-prior-1", "card": "{}", "config": json.dumps(config | changes)}
-    save_file(load_file(path), path, metadata=header)
+    save_file({name: weights(w) for name, w in load_file(path).items()}, path, metadata=header)
+
+
+def retarget(path, target="epsilon", schedule=None):
+    """Write a prior that predicts the noise under VPLinear, then tell its file something else."""
+    prior = made(NETWORKS["window"][0], "epsilon")
+    save_prior(path.parent, prior)
+    spec = prior.denoiser.spec() | {"target": target}
+    rewrite(path, prior=prior, denoiser=spec, schedule=(schedule or VPLinear()).spec())
 
 
 NETWORK = dict(channels=1, width=4, blocks=1, kernel=3, circular=True, embedding=8)
@@ -115,6 +226,19 @@ REFUSED = {
     "narrower": (lambda path: rewrite(path, network=NETWORK | {"name": "convnet1d", "width": 5}), "do not fit.*Train"),
     "unknown network": (lambda path: rewrite(path, network=NETWORK | {"name": "unet"}), "do not fit.*'unet'.*Train"),
     "unknown schedule": (lambda path: rewrite(path, schedule={"name": "emd"}), "did you mean 'edm'.*Train again"),
+    "unknown denoiser": (lambda path: rewrite(path, denoiser={"name": "karas"}), "did you mean 'karras'.*Train again"),
+    "other target": (
+        lambda path: retarget(path, target="v"),
+        "target = 'epsilon' do not fit target = 'v'",
+    ),
+    "other schedule": (
+        lambda path: retarget(path, schedule=VPLinear(beta_max=30.0)),
+        "trained with schedule = .*20.* do not fit schedule = .*30",
+    ),
+    "mixed precision": (
+        lambda path: rewrite(path, weights=lambda w: w.double() if w.ndim > 1 else w),
+        "the weights mix torch.float32, torch.float64.*Train again",
+    ),
     "no normaliser": (lambda path: rewrite(path, normaliser={}), "do not fit.*Train again"),
 }
 

@@ -39,8 +39,9 @@ def test_that_windows_that_cannot_be_cut_are_refused(frames, stride, message):
 # Shapes.
 
 
-def trained(folder, network, data):
-    settings = TrainSettings(steps=40, batch=16, lr=1e-2, validate_every=40, ema=0.9)
+def trained(folder, network, data, steps=40, batch=16):
+    """Validation loss of a trained network over that of the untrained one."""
+    settings = TrainSettings(steps=steps, batch=batch, lr=1e-2, validate_every=steps, ema=0.9)
     trainer = Trainer(KarrasDenoiser(network, EDM()), data, data[:64], settings, folder)
     before = trainer.validate(trainer.denoiser)
     trainer.run()
@@ -59,7 +60,7 @@ def test_that_a_few_numbers_are_learned_from(tmp_path):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = MLP(channels=2, width=32, layers=2)
-    assert trained(tmp_path, network, circle[:, None]) < 0.9
+    assert trained(tmp_path, network, circle[:, None], steps=400, batch=64) < 0.9
 
 
 def test_that_double_precision_data_train_a_double_precision_network(tmp_path):
