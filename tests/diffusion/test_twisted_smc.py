@@ -59,6 +59,15 @@ def test_that_the_twist_of_the_paper_is_right_too_where_its_weights_hold():
     assert_within_monte_carlo_error(runs, scalar_truth(1.0))
 
 
+def test_that_the_last_twist_is_the_likelihood_itself():
+    last = 0.5  # angle at t = 0: so much noise is left that the denoised states have a variance of cos(.5)^2
+    prior_variance, R = math.cos(last) ** 2, 0.1
+    result = particles_of(white(schedule=VPCosine(last)), torch.ones(1, dtype=F64), first, R, particles=4000)
+    assert float(result.mean()) == pytest.approx(prior_variance / (prior_variance + R), rel=0.02)
+    total = prior_variance + R
+    assert result.log_evidence == pytest.approx(-(1 / total + math.log(math.tau * total)) / 2, abs=0.03)
+
+
 def test_that_it_works_in_the_time_of_any_schedule():
     schedule = EDM(0.002, 80.0)
     mean = particles_of(white(schedule=schedule), torch.ones(1, dtype=F64), first, 0.25, particles=4000).mean()
