@@ -238,7 +238,7 @@ class PreviewSection(Section):
 
 
 class TrainSection(Section):
-    """The fields of `scoreda.diffusion.training.TrainSettings`."""
+    """The fields of `scoreda.diffusion.training.TrainSettings` that make sense without conditions."""
 
     steps: Count = 20_000
     batch: Count = 256
@@ -250,7 +250,6 @@ class TrainSection(Section):
     level_steps: Count = 1000
     learned_weighting: bool = False
     mask: bool = False
-    condition_dropout: float = Field(default=0.0, ge=0, le=1)
     optimiser: Literal["adamw", "adam"] = "adamw"
     lr: Positive = 1e-3
     lr_schedule: Literal["cosine", "constant", "linear", "exponential"] = "cosine"

@@ -13,6 +13,7 @@ from scoreda.diffusion import load_prior
 from scoreda.errors import ScoredaError
 from scoreda.experiments.config import Training, resolved
 from scoreda.experiments.estimate import describe
+from scoreda.experiments.sample import write_samples
 from scoreda.experiments.train import make_denoiser, train_prior
 from scoreda.experiments.training_data import make_samples, states_of_file
 from scoreda.experiments.yaml_source import dump
@@ -207,7 +208,9 @@ def test_that_a_prior_of_windows_is_learned_from_the_simulated_system(tmp_path):
     train_prior(config, tmp_path)
     prior = load_prior(tmp_path)
     assert (prior.denoiser.network.channels, prior.denoiser.target.coefficients.__name__) == (3, "v")
-    assert prior.sample(2, 8, seed=0, steps=2).shape == (2, 3, 8)
+    write_samples(str(tmp_path), 2, 8, 0, tmp_path / "s.nc")
+    with xr.open_dataset(tmp_path / "s.nc") as drawn:
+        assert drawn["sample"].sizes == {"sample_index": 2, "channel": 3, "space": 8}
     assert "a denoiser of windows of 3 states of lorenz96" in (tmp_path / "card.md").read_text()
     assert "the squared error of the network's output, `v`" in (tmp_path / "card.md").read_text()
 
