@@ -47,7 +47,10 @@ def _of_training(config: Training) -> Iterator[str]:
     from scoreda.experiments.training_data import sample_shape
 
     settings = resolved(config)
-    parameters = sum(p.numel() for p in make_denoiser(settings, sample_shape(settings)).parameters())
+    shape_of_sample = sample_shape(settings)
+    parameters = sum(p.numel() for p in make_denoiser(settings, shape_of_sample).parameters())
+    if shape_of_sample[0] is None:
+        yield "the file of the data is not there yet: the network is counted as one of a single channel"
     yield f"network: {parameters:,} parameters; weights.safetensors {_size(4 * parameters)}"
     data = 0.0
     if config.system is not None:

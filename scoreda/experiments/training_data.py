@@ -1,6 +1,7 @@
 """What a training configuration learns from, as arrays: simulated or read, split, cut into windows, normalised."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,11 +54,25 @@ def make_samples(settings: Settings, states: np.ndarray) -> tuple["torch.Tensor"
 
 
 def sample_shape(settings: Settings) -> tuple[int | None, ...]:
-    """Return the channels and the points along each axis of space as far as the settings alone tell; None: unknown."""
-    channels: int | None = settings["window"]["frames"] if "window" in settings else 1
+    """Return channels and points along each axis of space of a sample, before any is made; None: no file to ask."""
+    frames = settings["window"]["frames"] if "window" in settings else 1
     if "system" in settings:
-        return channels, settings["system"]["model"]["size"]
-    return (None if "channels" in settings["data"] else channels, *[None for _ in _space(settings["data"])])
+        return frames, settings["system"]["model"]["size"]
+    sizes, data = _sizes(settings["data"]), settings["data"]
+    channels = sizes.get(data["channels"]) if "channels" in data else frames
+    return channels, *(sizes.get(dim) for dim in _space(data))
+
+
+def _sizes(data: Settings) -> dict[str, int]:
+    """Return the lengths of the dimensions that are left of a file's variable; nothing if there is no file."""
+    from scoreda.datasets import open_dataset
+
+    if not Path(data["file"]).is_file():
+        return {}
+    with open_dataset(data["file"], needs=(data["variable"],)) as ds:
+        field = ds[data["variable"]]
+        cut = field.isel({dim: slice(*bounds) for dim, bounds in data["select"].items()})
+        return {str(dim): length for dim, length in cut.sizes.items()}
 
 
 def _space(data: Settings) -> list[str]:

@@ -15,7 +15,7 @@ from scoreda.experiments.config import Training, resolved
 from scoreda.experiments.estimate import describe
 from scoreda.experiments.sample import write_samples
 from scoreda.experiments.train import make_denoiser, train_prior
-from scoreda.experiments.training_data import make_samples, states_of_file
+from scoreda.experiments.training_data import make_samples, sample_shape, states_of_file
 from scoreda.experiments.yaml_source import dump
 from scoreda.models import Lorenz96
 
@@ -245,6 +245,15 @@ def test_that_perceptrons_learn_samples_of_so_many_numbers(tmp_path):
     prior = train_prior(settings({"data": data}, {"name": "mlp", "width": 8}), tmp_path / "run")
     assert prior.denoiser.network.channels == 2
     assert prior.sample(3, 2, seed=1, steps=2).shape == (3, 2)
+
+
+def test_that_the_estimate_asks_the_file_for_its_channels(tmp_path):
+    data = {"file": str(tmp_path / "f.nc"), "variable": "x", "channels": "level", "select": {"level": [1, 4]}}
+    config = settings({"data": data})
+    assert "not there yet" in describe(Training.model_validate(config))
+    write_field(tmp_path / "f.nc", ("time", "level", "space"), (4, 5, 6))
+    assert sample_shape(config) == (3, 6)
+    assert "not there yet" not in describe(Training.model_validate(config))
 
 
 def test_that_the_estimate_counts_the_windows_and_every_average():
