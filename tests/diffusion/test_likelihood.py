@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from gaussian_oracles import F64, VARIANCES, generator, make_denoiser, random_problem, states, transported
+from gaussian_oracles import F64, VARIANCES, generator, kalman, make_denoiser, random_problem, states, transported
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from scoreda.diffusion import EDM, GaussianDenoiser, HeunSampler, VPCosine
+from scoreda.diffusion import EDM, GaussianDenoiser, HeunSampler, MomentMatching, VPCosine
 from scoreda.diffusion.denoisers import GaussianMixture
 from scoreda.diffusion.likelihood import invert, log_likelihood
 
@@ -106,6 +106,16 @@ def test_that_the_density_of_scalars_integrates_to_one():
     )
     density = log_likelihood(denoiser, grid.reshape(-1, 1, 1), 200).nats.exp()
     assert float(torch.trapezoid(density, grid)) == pytest.approx(1, abs=2e-3)
+
+
+def test_that_a_guided_denoiser_has_the_density_of_the_posterior():
+    mean, P, H, y, R = problem = random_problem(2)
+    prior = GaussianDenoiser(mean, P, WIDE[1])
+    posterior_mean, posterior_cov = kalman(*problem)
+    noisy = MultivariateNormal(posterior_mean, posterior_cov + noisy_variance(WIDE[1]) * torch.eye(8, dtype=F64))
+    x = posterior_mean + 0.3 * torch.randn(3, 8, generator=generator(3), dtype=F64)
+    found = log_likelihood(MomentMatching(prior, y, lambda x: x[:, 0] @ H.T, R), x[:, None], 64).nats
+    torch.testing.assert_close(found, noisy.log_prob(x), rtol=0, atol=0.05)
 
 
 # The trace by probes.
