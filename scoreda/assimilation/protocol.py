@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from scoreda.models import Model
+from scoreda.models import Model, seeded
 from scoreda.observations import Observation
 
 __all__ = ["Info", "Method", "State", "check_ensemble", "forecast_to", "innovation_chi2", "whole_steps"]
@@ -83,14 +83,18 @@ def whole_steps(model: Model, start: float, end: float) -> int:
     return steps
 
 
-def forecast_to(model: Model, E: np.ndarray, start: float, end: float) -> tuple[np.ndarray, int]:
+def forecast_to(
+    model: Model, E: np.ndarray, start: float, end: float, rng: np.random.Generator
+) -> tuple[np.ndarray, int]:
     """Advance `E` from `start` to `end`; returns it with the model steps taken.
+
+    `rng` is what a random model draws its errors from; other models leave it alone.
 
     Raises:
         ValueError: if the interval is negative or not a whole number of model steps.
     """
     steps = whole_steps(model, start, end)
-    return (model.step(E, steps) if steps else E.copy()), steps
+    return (seeded(model, rng).step(E, steps) if steps else E.copy()), steps
 
 
 def innovation_chi2(E: np.ndarray, obs: Observation) -> float:

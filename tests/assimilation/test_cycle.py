@@ -30,7 +30,7 @@ class Insertion:
         return State(time, check_ensemble(ensemble, 8), {"steps": np.zeros((), dtype=np.int16)})
 
     def step(self, state, obs, rng):
-        E, _ = forecast_to(MODEL, state.ensemble, state.time, obs.time)
+        E, _ = forecast_to(MODEL, state.ensemble, state.time, obs.time, rng)
         present, prior = obs.present(), E.copy()
         if not obs.is_empty:
             errors = [present.error.sample(child) for child in rng.spawn(len(E))]

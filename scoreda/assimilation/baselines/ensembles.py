@@ -13,9 +13,11 @@ __all__ = ["checked_inflation", "conclude", "forecast_and_analyse", "inflated", 
 Analysis = Callable[[np.ndarray, Observation], np.ndarray]
 
 
-def forecast_and_analyse(model: Model, state: State, obs: Observation, analyse: Analysis) -> tuple[State, Info]:
+def forecast_and_analyse(
+    model: Model, state: State, obs: Observation, rng: np.random.Generator, analyse: Analysis
+) -> tuple[State, Info]:
     """Forecast the ensemble to `obs.time` and update it with `analyse(E, obs)`."""
-    prior, steps = forecast_to(model, state.ensemble, state.time, obs.time)
+    prior, steps = forecast_to(model, state.ensemble, state.time, obs.time, rng)
     return conclude(state, prior, obs, analyse, model_steps=len(prior) * steps)
 
 

@@ -42,7 +42,7 @@ class ETKF:
 
     def step(self, state: State, obs: Observation, rng: np.random.Generator) -> tuple[State, Info]:
         """Forecast to `obs.time`, then shift the mean and transform the anomalies."""
-        return forecast_and_analyse(self.model, state, obs, lambda E, obs: self._analyse(E, obs, rng))
+        return forecast_and_analyse(self.model, state, obs, rng, lambda E, obs: self._analyse(E, obs, rng))
 
     def _analyse(self, E: np.ndarray, obs: Observation, rng: np.random.Generator) -> np.ndarray:
         E = inflated(E, self.inflation)

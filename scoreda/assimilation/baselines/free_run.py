@@ -24,4 +24,4 @@ class FreeRun:
 
     def step(self, state: State, obs: Observation, rng: np.random.Generator) -> tuple[State, Info]:
         """Forecast to `obs.time`; the values are used for the diagnostics only."""
-        return forecast_and_analyse(self.model, state, obs, lambda E, obs: E)
+        return forecast_and_analyse(self.model, state, obs, rng, lambda E, obs: E)

@@ -52,7 +52,7 @@ class LETKF:
 
     def step(self, state: State, obs: Observation, rng: np.random.Generator) -> tuple[State, Info]:
         """Forecast to `obs.time`, then analyse every variable; ValueError if the operator has no locations."""
-        return forecast_and_analyse(self.model, state, obs, lambda E, obs: self._analyse(E, obs, rng))
+        return forecast_and_analyse(self.model, state, obs, rng, lambda E, obs: self._analyse(E, obs, rng))
 
     def _analyse(self, E: np.ndarray, obs: Observation, rng: np.random.Generator) -> np.ndarray:
         E = inflated(E, self.inflation)

@@ -37,7 +37,7 @@ class StochasticEnKF:
 
     def step(self, state: State, obs: Observation, rng: np.random.Generator) -> tuple[State, Info]:
         """Forecast to `obs.time`, then pull every member towards its own perturbed observation."""
-        return forecast_and_analyse(self.model, state, obs, lambda E, obs: self._analyse(E, obs, rng))
+        return forecast_and_analyse(self.model, state, obs, rng, lambda E, obs: self._analyse(E, obs, rng))
 
     def _analyse(self, E: np.ndarray, obs: Observation, rng: np.random.Generator) -> np.ndarray:
         E = inflated(E, self.inflation)

@@ -113,8 +113,8 @@ class CoupledScoreFilter:
         return State(time, check_ensemble(ensemble, self.model.size))
 
     def step(self, state: State, obs: Observation, rng: np.random.Generator) -> tuple[State, Info]:
-        """Forecast to `obs.time` and transport the members to the analysis; `rng` is not used."""
-        E, steps = forecast_to(self.model, state.ensemble, state.time, obs.time)
+        """Forecast to `obs.time` and transport the members to the analysis; `rng` serves a random model only."""
+        E, steps = forecast_to(self.model, state.ensemble, state.time, obs.time, rng)
         diagnostics = {"model_steps": float(steps * len(E)), "network_evals": 0.0}
         if obs.is_empty:
             return State(obs.time, E), Info(E, diagnostics)

@@ -71,7 +71,7 @@ class Score4D:
     def step(self, state: State, obs: Observation, rng: np.random.Generator) -> tuple[State, Info]:
         """Admit `obs`, drop what has left the window, move every particle to its mode, and sample the analysis."""
         evaluations = self.prior.evaluations
-        E, steps = forecast_to(self.model, state.ensemble, state.time, obs.time)
+        E, steps = forecast_to(self.model, state.ensemble, state.time, obs.time, rng)
         cost = steps * len(E)
         if obs.is_empty:
             return state.replace(time=obs.time, ensemble=E), Info(E, {"model_steps": float(cost), "network_evals": 0.0})
