@@ -3,8 +3,9 @@
 from scoreda.datasets.archive import archive_chunks, read_archive, split_by_trajectory, write_archive
 from scoreda.datasets.climatology import Climatology, climate_states, climatology
 from scoreda.datasets.fields import AnnualCycle, read_field
-from scoreda.datasets.layout import open_dataset, read_seed_windows, with_calendar, write_dataset
+from scoreda.datasets.layout import open_dataset, with_calendar, write_dataset
 from scoreda.datasets.normaliser import Normaliser
+from scoreda.datasets.seed_windows import make_seed_windows, read_seed_windows, write_seed_windows
 from scoreda.datasets.simulate import model_of, observations, simulate, truth_model_of, twin_dataset
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "archive_chunks",
     "climate_states",
     "climatology",
+    "make_seed_windows",
     "model_of",
     "observations",
     "open_dataset",
@@ -27,4 +29,5 @@ __all__ = [
     "with_calendar",
     "write_archive",
     "write_dataset",
+    "write_seed_windows",
 ]

@@ -22,7 +22,6 @@ __all__ = [
     "model_times",
     "open_dataset",
     "provenance",
-    "read_seed_windows",
     "replacing",
     "with_calendar",
     "write_dataset",
@@ -155,26 +154,4 @@ def open_dataset(path: Path | str, needs: tuple[str, ...] = (), chunks: Any = No
         if name not in ds.variables:
             ds.close()
             raise ScoredaError(f"'{path}' has no variable '{name}'; {suggest(name, map(str, ds.variables))}")
-    return ds
-
-
-SEED_WINDOWS = "lorenz96_trajectory"
-SEED_ATTRIBUTES = ("forcing", "dt", "seed", "amp_perturb", "output_time_interval")
-
-
-def read_seed_windows(path: Path | str) -> xr.Dataset:
-    """Open a file of Lorenz96 windows in the older layout, `lorenz96_trajectory (batch, time, space)`, as it is.
-
-    Raises:
-        ScoredaError: if the variable, one of its dims, or one of the attributes that tell how it was made is missing.
-    """
-    ds = open_dataset(path, needs=(SEED_WINDOWS,))
-    windows = ds[SEED_WINDOWS]
-    missing = [name for name in SEED_ATTRIBUTES if name not in windows.attrs | ds.attrs]
-    if windows.dims != ("batch", "time", "space") or missing:
-        ds.close()
-        raise ScoredaError(
-            f"'{path}' is no file of windows: {SEED_WINDOWS} must have dims (batch, time, space), got {windows.dims}, "
-            f"and the attributes {', '.join(SEED_ATTRIBUTES)}; missing: {', '.join(missing) or 'none'}."
-        )
     return ds

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from scoreda.datasets import open_dataset, read_seed_windows, simulate, with_calendar, write_dataset
+from scoreda.datasets import open_dataset, simulate, with_calendar, write_dataset
 from scoreda.datasets.layout import check_finite, provenance, replacing
 from scoreda.datasets.provenance import derived
 from scoreda.errors import ScoredaError
@@ -21,16 +21,6 @@ from scoreda.observations import Elementwise, EveryNth, GaussianError, Network
 def twin():
     network = Network(Elementwise(EveryNth(8, 2), "arctan"), GaussianError([0.1, 0.2, 0.3, 0.4], 4), 0.1)
     return simulate(Lorenz96(8), network, 12, seed=1, missing=0.2)
-
-
-def seed_windows():
-    windows = xr.DataArray(
-        np.random.default_rng(0).normal(size=(5, 4, 8)).astype(np.float32),
-        dims=("batch", "time", "space"),
-        coords={"time": np.arange(4.0), "space": np.linspace(0, 2 * np.pi, 8, endpoint=False)},
-        attrs={"forcing": 8.0, "dt": 0.005, "seed": 42, "amp_perturb": 0.01, "output_time_interval": 40},
-    )
-    return windows.to_dataset(name="lorenz96_trajectory")
 
 
 @pytest.mark.filterwarnings("error")
@@ -158,24 +148,3 @@ def test_that_the_place_of_a_nan_is_named():
     with pytest.raises(ScoredaError, match="my file: NaN or Inf at index 12"):
         check_finite(array, "my file", first=10)
     check_finite(array[:2], "my file")
-
-
-def test_that_windows_of_the_older_layout_are_read_as_they_are(tmp_path):
-    windows = seed_windows()
-    windows.to_netcdf(tmp_path / "windows.nc")
-    with read_seed_windows(tmp_path / "windows.nc") as again:
-        xr.testing.assert_identical(again, windows)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda ds: ds.rename(lorenz96_trajectory="states"), "no variable 'lorenz96_trajectory'"),
-        (lambda ds: ds.transpose("time", "batch", "space"), r"got \('time', 'batch', 'space'\)"),
-        (lambda ds: ds.drop_attrs(), "missing: forcing, dt, seed"),
-    ],
-)
-def test_that_files_that_are_no_windows_are_refused(tmp_path, spoil, message):
-    spoil(seed_windows()).to_netcdf(tmp_path / "windows.nc")
-    with pytest.raises(ScoredaError, match=message):
-        read_seed_windows(tmp_path / "windows.nc")
