@@ -4,10 +4,10 @@ import numpy as np
 
 from scoreda.assimilation.baselines.ensembles import checked_inflation, forecast_and_analyse, inflated, rotation, split
 from scoreda.assimilation.baselines.kernels import local_update, local_update_parallel
-from scoreda.assimilation.localisation import Taper, gaspari_cohn, neighbourhoods
+from scoreda.assimilation.localisation import Distance, Localisation, Taper, gaspari_cohn, located
 from scoreda.assimilation.protocol import Info, State, check_ensemble
 from scoreda.models import Model
-from scoreda.observations import Observation, Operator
+from scoreda.observations import Observation
 
 __all__ = ["LETKF"]
 
@@ -25,6 +25,7 @@ class LETKF:
         rotate: Whether to mix the analysis anomalies by a random rotation, the same at every variable.
         taper: Weight as a function of distance / radius; must vanish from 2 on.
         periodic: Whether the grid is a ring, or a line.
+        distance: In place of the distance on them, as for `Localisation`.
 
     Exact when: the operator is linear and the radius large; it is then the ETKF.
     Source: Hunt et al. (2007), https://doi.org/10.1016/j.physd.2006.11.008
@@ -40,11 +41,10 @@ class LETKF:
         rotate: bool = False,
         taper: Taper = gaspari_cohn,
         periodic: bool = True,
+        distance: Distance | None = None,
     ) -> None:
-        if not (np.isfinite(radius) and radius > 0):
-            raise ValueError(f"`radius` must be positive, got {radius}. Pass the taper's half-width in grid points.")
-        self.model, self.radius, self.inflation = model, float(radius), checked_inflation(inflation)
-        self.rotate, self.taper, self.periodic = rotate, taper, periodic
+        self.model, self.inflation, self.rotate = model, checked_inflation(inflation), rotate
+        self.localisation = Localisation(radius, taper, periodic, distance)
 
     def init(self, ensemble: np.ndarray, time: float = 0.0) -> State:
         """Return the state that starts from `ensemble` `(N, Nx)`."""
@@ -57,17 +57,8 @@ class LETKF:
     def _analyse(self, E: np.ndarray, obs: Observation, rng: np.random.Generator) -> np.ndarray:
         E = inflated(E, self.inflation)
         (mean, A), (Hx, Y) = split(E), split(obs.operator(E))
-        near = neighbourhoods(_locations(obs.operator), self.model.size, self.radius, self.taper, self.periodic)
+        near = self.localisation.near(located(obs.operator, "LETKF"), self.model.size)
         # Threads that wait for a busy core cost milliseconds, about a million operations.
         update = local_update_parallel if self.model.size * len(E) ** 3 > 1_000_000 else local_update
         increment, A = update(A, Y, 1 / obs.error.variance, obs.values - Hx, *near)
         return mean + increment + (rotation(len(A), rng) @ A if self.rotate else A)
-
-
-def _locations(operator: Operator) -> np.ndarray:
-    if operator.locations is None:
-        raise ValueError(
-            f"LETKF needs to know where the observations are, but the operator '{operator.name}' has no locations. "
-            "Pass `locations=` to the operator, or use ETKF or StochasticEnKF."
-        )
-    return operator.locations
