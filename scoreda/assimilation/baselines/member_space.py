@@ -1,0 +1,64 @@
+r"""Updates in the space of the members: $\bar x^a = \bar x + w A$, $A^a = T A$.
+
+The same weights update everything that the members carry: the state at another time, or other variables.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from scoreda.assimilation.baselines.ensembles import split
+from scoreda.assimilation.baselines.gaussian import whitener
+from scoreda.observations import Observation
+
+__all__ = ["Hessian", "Weights", "whitened_residuals"]
+
+
+class Weights(NamedTuple):
+    """The shift `w` `(N,)` and the transform `T` `(N, N)` of the anomalies."""
+
+    w: np.ndarray
+    T: np.ndarray
+
+    def rotated(self, Q: np.ndarray) -> "Weights":
+        """Return the same with the new anomalies mixed by `Q`, a `rotation`."""
+        return Weights(self.w, Q @ self.T)
+
+    def __call__(self, E: np.ndarray) -> np.ndarray:
+        """Update an ensemble `(N, n)`."""
+        mean, A = split(E)
+        return mean + (self.w + self.T) @ A
+
+
+class Hessian(NamedTuple):
+    """$C = \\zeta I + Y Y^T = U \\mathrm{diag}(lam) U^T$, with Y the whitened observed anomalies `(N, Ny)`."""
+
+    lam: np.ndarray
+    U: np.ndarray
+
+    @classmethod
+    def of(cls, Y: np.ndarray, zeta: float) -> "Hessian":
+        """Decompose; `zeta` is the prior's precision, N - 1 if the ensemble is taken at its word."""
+        return cls(*np.linalg.eigh(zeta * np.eye(len(Y)) + Y @ Y.T))
+
+    def solve(self, g: np.ndarray) -> np.ndarray:
+        """Return C^-1 g."""
+        return self.U @ (self.U.T @ g / self.lam)
+
+    def power(self, exponent: float) -> np.ndarray:
+        """Return the symmetric matrix C^exponent."""
+        return (self.U * self.lam**exponent) @ self.U.T
+
+    def transform(self) -> np.ndarray:
+        """Return the transform of the anomalies, sqrt(N - 1) C^-1/2."""
+        return np.sqrt(len(self.lam) - 1) * self.power(-0.5)
+
+    def inverse_transform(self) -> np.ndarray:
+        """Return its inverse."""
+        return self.power(0.5) / np.sqrt(len(self.lam) - 1)
+
+
+def whitened_residuals(E: np.ndarray, obs: Observation) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean over members of y - h(x) `(Ny,)` and the anomalies of h(x) `(N, Ny)`, errors made white."""
+    mean, anomalies = split(whitener(obs.error)(obs.values - obs.operator(E)))
+    return mean, -anomalies
