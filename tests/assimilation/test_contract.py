@@ -6,17 +6,29 @@ import pytest
 from scoreda.assimilation.baselines import (
     ETKF,
     LETKF,
+    RTPP,
+    RTPS,
+    Adaptive,
+    BootstrapPF,
     Climatological,
+    DEnKF,
     FreeRun,
+    Inflated,
+    LocalPF,
     OptimalInterpolation,
+    OptimalPF,
+    Persistence,
+    RankHistogramFilter,
+    SerialEnSRF,
     StochasticEnKF,
 )
 from scoreda.assimilation.score import CoupledScoreFilter, Score4D
 from scoreda.datasets import climatology
-from scoreda.models import Lorenz96
+from scoreda.models import AdditiveError, Lorenz96, WithModelError
 from scoreda.observations import EveryNth, GaussianError, Observation
 
 MODEL = Lorenz96(40)
+NOISY = WithModelError(MODEL, AdditiveError(0.1))
 CLIMATE = climatology(MODEL, np.random.default_rng(0), samples=400)
 
 METHODS = {
@@ -27,6 +39,19 @@ METHODS = {
     "ETKF": lambda: ETKF(MODEL, inflation=1.02),
     "LETKF": lambda: LETKF(MODEL, radius=8.0, inflation=1.02),
     "LETKF rotated": lambda: LETKF(MODEL, radius=8.0, rotate=True),
+    "persistence": lambda: Persistence(MODEL, CLIMATE),
+    "stochastic EnKF localised": lambda: StochasticEnKF(MODEL, radius=8.0),
+    "DEnKF": lambda: DEnKF(MODEL, inflation=1.01),
+    "DEnKF localised": lambda: DEnKF(MODEL, radius=8.0),
+    "serial EnSRF": lambda: SerialEnSRF(MODEL, inflation=1.02, rotate=True),
+    "serial EnSRF localised": lambda: SerialEnSRF(MODEL, radius=8.0),
+    "rank histogram": lambda: RankHistogramFilter(MODEL, radius=8.0),
+    "bootstrap PF": lambda: BootstrapPF(MODEL),
+    "bootstrap PF of a random model": lambda: BootstrapPF(NOISY, bandwidth=0.0),
+    "optimal PF": lambda: OptimalPF(NOISY),
+    "local PF": lambda: LocalPF(MODEL, radius=4.0),
+    "adaptive inflation": lambda: Inflated(ETKF(MODEL), Adaptive()),
+    "relaxation to spread and perturbations": lambda: Inflated(Inflated(LETKF(MODEL, 8.0), RTPS(0.3)), RTPP(0.3)),
     "coupled score filter": lambda: CoupledScoreFilter(MODEL, radius=8.0, inflation=1.02),
     "Score-4D": lambda: Score4D(MODEL, CLIMATE, window=4),
 }

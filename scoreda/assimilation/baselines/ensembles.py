@@ -10,7 +10,7 @@ from scoreda.observations import Observation
 
 __all__ = ["checked_inflation", "conclude", "forecast_and_analyse", "inflated", "rotation", "split"]
 
-Analysis = Callable[[np.ndarray, Observation], np.ndarray]
+Analysis = Callable[[np.ndarray, Observation], np.ndarray | tuple[np.ndarray, dict[str, float]]]
 
 
 def forecast_and_analyse(
@@ -24,11 +24,15 @@ def forecast_and_analyse(
 def conclude(
     state: State, prior: np.ndarray, obs: Observation, analyse: Analysis, model_steps: int
 ) -> tuple[State, Info]:
-    """Update `prior` with the values present; an empty observation, or a diverged prior, leaves it as it is."""
+    """Update `prior` with the values present; an empty observation, or a diverged prior, leaves it as it is.
+
+    `analyse` returns the new ensemble, or that and further diagnostics.
+    """
     obs = obs.present()
     useful = not obs.is_empty and np.isfinite(prior).all()
-    analysis = analyse(prior, obs) if useful else prior
-    diagnostics = dict(chi2=innovation_chi2(prior, obs), model_steps=float(model_steps))
+    analysed = analyse(prior, obs) if useful else prior
+    analysis, further = analysed if isinstance(analysed, tuple) else (analysed, {})
+    diagnostics = dict(chi2=innovation_chi2(prior, obs), model_steps=float(model_steps)) | further
     return state.replace(time=obs.time, ensemble=analysis), Info(prior, diagnostics)
 
 
