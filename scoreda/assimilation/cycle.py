@@ -17,7 +17,7 @@ from scoreda.datasets.provenance import derived
 from scoreda.datasets.simulate import attribute
 from scoreda.errors import ScoredaError, suggest
 from scoreda.models import Model
-from scoreda.observations import GaussianError, Observation, Operator
+from scoreda.observations import ErrorModel, Observation, Operator
 
 __all__ = ["assimilate", "initial_ensemble", "resume"]
 
@@ -135,7 +135,7 @@ def assimilate(
     rng: np.random.Generator,
     cycles: int | None = None,
     operator: Operator | None = None,
-    error: GaussianError | None = None,
+    error: ErrorModel | None = None,
     checkpoint: Path | str | None = None,
 ) -> xr.Dataset:
     """Run `method` over the observations of `twin`.
@@ -176,7 +176,7 @@ def resume(
     method: Method,
     cycles: int | None = None,
     operator: Operator | None = None,
-    error: GaussianError | None = None,
+    error: ErrorModel | None = None,
     checkpoint: Path | str | None = None,
 ) -> xr.Dataset:
     """Go on with a run from the checkpoint `path`, to the same bits as a run that was never stopped.

@@ -3,176 +3,65 @@
 `load_config` is the one door. It reports every mistake at once, each as `file:line: key: message`.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from scoreda.errors import ScoredaError, suggest
+from scoreda.errors import ScoredaError
+from scoreda.experiments.case import Case, Count, DeterministicSection, Index, Name, Positive
 from scoreda.experiments.complaints import complaints
 from scoreda.experiments.constructed import DenoiserSection, NetworkSection, ScheduleSection, refused
-from scoreda.experiments.methods import MethodSection
 from scoreda.experiments.section import Section, raise_located
 from scoreda.experiments.yaml_source import Key, Source, read_source
-from scoreda.models import from_spec
-from scoreda.models.base import Model
-from scoreda.observations import Elementwise, EveryNth, GaussianError, Identity, Network, Operator, Sites
 
-__all__ = ["Case", "Experiment", "Training", "load_any", "load_config", "resolved"]
-
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]  # becomes the name of a folder
+__all__ = ["Case", "Experiment", "Training", "completed", "load_any", "load_config", "resolved"]
 
 
-class ModelSection(Section):
-    """A dynamical system."""
+class TuningSection(Section):
+    """How the settings under `tune:` are chosen: every combination, on twins of their own, for so many cycles."""
 
-    name: Literal["lorenz96"] = "lorenz96"
-    size: int = Field(default=40, ge=4)
-    forcing: float = 8.0
-    dt: Positive = 0.05
-    scheme: Literal["euler", "midpoint", "rk4"] = "rk4"
-
-    def build(self) -> Model:
-        """Return the model."""
-        return from_spec(self.model_dump())
-
-
-class ObservationsSection(Section):
-    """What is observed, how well, and how often.
-
-    `operator` picks the variables: all (`identity`), `start, start + step, ...` (`every`) or the listed `sites`;
-    `function` is applied to each of them. `missing` is the fraction of values lost at random. With `file`, the values
-    of `obs (time, obs)` come from that netCDF file, and nothing is simulated.
-    """
-
-    operator: Literal["identity", "every", "sites"] = "identity"
-    step: Count | None = None
-    start: int | None = Field(default=None, ge=0)
-    sites: list[int] | None = None
-    function: Literal["arctan", "abs"] | None = None
-    obs_std: Positive | None = None
-    obs_variance: Positive | None = None
-    interval: Positive
-    missing: float = Field(default=0.0, ge=0, lt=1)
-    file: str | None = None
+    seeds: list[Annotated[int, Field(ge=101)]] = Field(default=[101, 102], min_length=1, max_length=2)
+    cycles: Count = Field(default=500, le=500)
+    burn_in: Index = 100
 
     @model_validator(mode="after")
     def _together(self) -> Self:
-        raise_located(self, self._problems())
+        problem = [(("burn_in",), f"must be smaller than cycles = {self.cycles}, got {self.burn_in}")]
+        raise_located(self, problem if self.burn_in >= self.cycles else [])
         return self
-
-    def _problems(self) -> Iterator[tuple[Key, str]]:
-        if (self.obs_std is None) == (self.obs_variance is None):
-            place = () if self.obs_std is None else ("obs_variance",)
-            yield place, "give exactly one of obs_std (a standard deviation) and obs_variance (its square)"
-        for key, operator in {"sites": "sites", "step": "every"}.items():
-            if (self.operator == operator) != (getattr(self, key) is not None):
-                yield (key,), f"`operator: {operator}` and `{key}` go together; give both or neither"
-        if self.start is not None and self.operator != "every":
-            yield ("start",), "goes with `operator: every`"
-
-    @property
-    def variance(self) -> float:
-        """The error variance, however it was given."""
-        return self.obs_variance if self.obs_variance is not None else self.obs_std**2  # type: ignore[operator]
-
-    def build_operator(self, size: int) -> Operator:
-        """Return the operator on states of `size` variables; ValueError if a site is out of range."""
-        selected = {
-            "identity": lambda: Identity(size),
-            "every": lambda: EveryNth(size, self.step or 1, self.start or 0),
-            "sites": lambda: Sites(size, self.sites or []),
-        }[self.operator]()
-        return Elementwise(selected, self.function) if self.function else selected
-
-    def build(self, size: int) -> Network:
-        """Return the network on states of `size` variables."""
-        operator = self.build_operator(size)
-        return Network(operator, GaussianError(self.variance, operator.size), self.interval)
-
-
-class InitialSection(Section):
-    """Where the ensembles start: around the truth with standard deviation `std`, or from the climate."""
-
-    kind: Literal["truth", "climatology"] = "truth"
-    std: Positive = 1.0
-
-
-class ExpectedSection(Section):
-    """A published or measured score, to stand beside ours."""
-
-    rmse_a: Positive
-    source: str
-
-
-class Case(Section):
-    """One twin experiment and the methods that are run on it.
-
-    `cycles` is the number of observation times (with a file of observations: all of it if not given), `burn_in` how
-    many of the first are not scored, `lock_level` the RMSE that tells tracking from being lost.
-    """
-
-    title: str = ""
-    model: ModelSection = ModelSection()
-    observations: ObservationsSection
-    initial: InitialSection = InitialSection()
-    cycles: Count | None = None
-    burn_in: int = Field(default=0, ge=0)
-    spinup: Positive = 20.0
-    lock_level: Positive | None = None
-    members: int = Field(default=20, ge=2)
-    methods: dict[Name, MethodSection] = Field(min_length=1)
-    expected: dict[str, ExpectedSection] = {}
-
-    @model_validator(mode="after")
-    def _together(self) -> Self:
-        raise_located(self, self._problems())
-        return self
-
-    def _problems(self) -> Iterator[tuple[Key, str]]:
-        steps = self.observations.interval / self.model.dt
-        if round(steps) < 1 or not math.isclose(steps, round(steps), rel_tol=1e-6):
-            yield (
-                ("observations", "interval"),
-                (
-                    f"must be a whole number of model steps: {self.observations.interval:g} is {steps:g} steps of "
-                    f"dt = {self.model.dt:g}"
-                ),
-            )
-        try:
-            self.observations.build_operator(self.model.size)
-        except ValueError as error:
-            yield ("observations", "sites" if self.observations.sites else "start"), str(error)
-        if self.cycles is None and self.observations.file is None:
-            yield ("cycles",), "is missing; add the number of observation times"
-        if self.cycles is not None and self.burn_in >= self.cycles:
-            yield ("burn_in",), f"must be smaller than cycles = {self.cycles}, got {self.burn_in}"
-        for name in self.expected:
-            if name not in self.methods:
-                yield ("expected", name), f"is no method of this case; {suggest(name, self.methods)}"
-
-    def members_of(self, method: str) -> int:
-        """Return the ensemble size of a method: its own, or the case's."""
-        return self.methods[method].members or self.members
 
 
 class Experiment(Section):
     """Every case x method x seed of a benchmark.
 
-    `twin_seed` makes truth and observations; `seeds` everything that the methods draw. `prior` is the name of a shipped
-    prior, or a folder; runs add its fingerprint `prior_sha256`, so that a folder never mixes results of two priors.
+    `twin_seed` makes truth and observations, for every seed other ones with `twin_per_seed`; `seeds` everything that
+    the methods draw. `ensembles: false` keeps the scores of a run but not its analysis. `prior` is the name of a
+    shipped prior, or a folder; runs add its fingerprint `prior_sha256`, so that a folder never mixes results of two
+    priors.
     """
 
     name: Name
     prior: str = "lorenz96"
     prior_sha256: str | None = None
-    twin_seed: int = Field(default=0, ge=0)
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[1], min_length=1)
+    twin_seed: Index = 0
+    twin_per_seed: bool = False
+    seeds: list[Index] = Field(default=[1], min_length=1)
+    ensembles: bool = True
+    tuning: TuningSection = TuningSection()
     cases: dict[Name, Case] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        common = sorted({*self.seeds} & {*self.tuning.seeds})
+        text = f"{common} are the seeds of the tuning too; a method must not be tuned on what it is scored on"
+        raise_located(self, [(("seeds",), text)] if common and self.tunes() else [])
+        return self
+
+    def tunes(self) -> bool:
+        """Return whether any method has settings to be tuned."""
+        return any(method.tune for case in self.cases.values() for method in case.methods.values())
 
     def cells(self) -> Iterator[tuple[str, str, int]]:
         """Yield `(case, method, seed)` in the order of the file."""
@@ -191,7 +80,7 @@ class Experiment(Section):
 class SystemSection(Section):
     """An archive to simulate: `trajectories` independent runs, `states` kept of each, `interval` model steps apart."""
 
-    model: ModelSection = ModelSection()
+    model: DeterministicSection = Field(default_factory=lambda: DeterministicSection.model_validate({}))
     trajectories: int = Field(ge=2)
     states: Count
     interval: Count = 1
@@ -347,6 +236,14 @@ def load_any(path: Path | str, overrides: Sequence[str] = ()) -> Experiment | Tr
 def resolved(config: Section) -> dict[str, Any]:
     """Return the configuration with every default filled in, as plain data that reads back equal."""
     return config.model_dump(mode="json", exclude_none=True)
+
+
+def completed(earlier: dict[str, Any]) -> dict[str, Any]:
+    """Return an experiment as an earlier version wrote it, with the defaults that have come since then."""
+    try:
+        return resolved(Experiment.model_validate(earlier))
+    except ValidationError:
+        return earlier
 
 
 def _checked(kind: type[S], source: Source) -> S:

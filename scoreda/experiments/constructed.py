@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
-from pydantic import ConfigDict, Field, create_model, model_validator
+from pydantic import ConfigDict, Field, ValidationError, create_model, model_validator
 
 from scoreda.errors import suggest
 from scoreda.experiments.section import Section, raise_located
@@ -57,8 +57,14 @@ class Constructed(Section):
         schema = cls._schema(kinds[name])
         settings = {key: value for key, value in given.items() if key != "name"}
         known = schema.model_fields
-        raise_located(given, [((key,), f"unknown key; {suggest(key, known)}") for key in settings if key not in known])
-        return {"name": name, **schema.model_validate(settings).model_dump()}
+        unknown = [((key,), f"unknown key; {suggest(key, known)}") for key in settings if key not in known]
+        try:
+            complete = schema.model_validate({key: value for key, value in settings.items() if key in known})
+        except ValidationError as error:
+            raise_located(given, unknown, error)
+            raise
+        raise_located(given, unknown)
+        return {"name": name, **complete.model_dump()}
 
     @classmethod
     def _schema(cls, kind: Any) -> type[Section]:

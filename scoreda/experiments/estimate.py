@@ -21,8 +21,9 @@ def _of_experiment(config: Experiment) -> Iterator[str]:
         _analysis_bytes(case, case.members_of(method)) for case in config.cases.values() for method in case.methods
     ]
     for name, case in config.cases.items():
-        size, observed = case.model.size, case.observations.build_operator(case.model.size).size
-        yield f"{name}: state ({size},), observations ({case.cycles or 'all in the file'}, {observed})"
+        size = case.model.build().size
+        observed = case.observations.build_operator(size).size
+        yield f"{name}: state ({size},), observations ({case.length or 'all in the file'}, {observed})"
         for method in case.methods:
             members = case.members_of(method)
             size_text = _size(_analysis_bytes(case, members))
@@ -39,7 +40,7 @@ def _of_experiment(config: Experiment) -> Iterator[str]:
 
 def _analysis_bytes(case: Case, members: int) -> float:
     """Return the size of forecast and analysis of one cell in single precision."""
-    return 2 * 4.0 * (case.cycles or 0) * members * case.model.size
+    return 2 * 4.0 * (case.length or 0) * members * case.model.build().size
 
 
 def _of_training(config: Training) -> Iterator[str]:
@@ -54,7 +55,7 @@ def _of_training(config: Training) -> Iterator[str]:
     yield f"network: {parameters:,} parameters; weights.safetensors {_size(4 * parameters)}"
     data = 0.0
     if config.system is not None:
-        shape = (config.system.trajectories, config.system.states, config.system.model.size)
+        shape = (config.system.trajectories, config.system.states, config.system.model.build().size)
         data = 4.0 * shape[0] * shape[1] * shape[2]
         yield f"archive.nc: states {shape}, {_size(data)}"
         each, channels = _samples_of_trajectory(config)

@@ -1,6 +1,7 @@
 """The folder of a run: what lies where, and whose it is."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ __all__ = ["RunFolder", "write_text"]
 
 # Everything a run may put into its folder besides the folders of its cases.
 FILES = (
-    "config.yaml", "scores.csv", "timings.csv", "report.html", "prior_samples.nc",
+    "config.yaml", "scores.csv", "timings.csv", "tuning.csv", "report.html", "prior_samples.nc",
     "archive.nc", "last.pt", "metrics.jsonl", "metrics.csv", "loss.png", "previews.npz",
     "weights.safetensors", "card.md",
 )  # fmt: skip
@@ -41,20 +42,42 @@ class RunFolder:
         """Wall-clock times, which differ from run to run."""
         return self.path / "timings.csv"
 
-    def twin(self, case: str) -> Path:
-        """Return where the truth and the observations of a case are."""
-        return self.path / case / "twin.nc"
+    @property
+    def tuning(self) -> Path:
+        """Every trial of the settings that were tuned."""
+        return self.path / "tuning.csv"
+
+    @property
+    def trials(self) -> "RunFolder":
+        """The run in which settings are tried."""
+        return RunFolder(self.path / "tuning")
+
+    def twin(self, case: str, seed: int | None = None) -> Path:
+        """Return where the truth and the observations of a case are, or those of one seed that has its own."""
+        return self.path / case / ("twin.nc" if seed is None else f"twin.seed{seed}.nc")
+
+    def result(self, case: str, method: str, seed: int) -> Path:
+        """Return where the scores of one cell are; the cell is finished when they are there."""
+        return self.analysis(case, method, seed).with_name("scores.json")
 
     def analysis(self, case: str, method: str, seed: int) -> Path:
         """Return where the analysis of one cell is."""
         return self.path / case / method / f"seed{seed}" / "analysis.nc"
 
-    def claim(self, settings: dict[str, Any], overwrite: bool = False) -> None:
+    def claim(
+        self,
+        settings: dict[str, Any],
+        overwrite: bool = False,
+        completed: Callable[[dict[str, Any]], dict[str, Any]] = lambda earlier: earlier,
+    ) -> None:
         """Write `settings` as the folder's configuration; a run of the same configuration stays, to be continued.
+
+        A run of experiments may be added to: further cases, methods, seeds and expected scores change nothing else.
 
         Args:
             settings: The resolved configuration.
             overwrite: Whether the run that is there, of whatever configuration, is removed.
+            completed: Fills in what an earlier configuration did not know.
 
         Raises:
             ScoredaError: if the folder holds a run of another configuration, or cannot be written to.
@@ -62,9 +85,10 @@ class RunFolder:
         earlier = self.earlier()
         if earlier is not None and overwrite:
             self.clear()
-        elif earlier == settings:
+        elif earlier is not None and (earlier := completed(earlier)) == settings:
             return
-        elif earlier is not None:
+        elif earlier is not None and _common(earlier, earlier) != _common(settings, earlier):
+            earlier, settings = _common(earlier, earlier), _common(settings, earlier)
             raise ScoredaError(
                 f"{self.path} holds a run of another configuration: {_difference(earlier, settings)} differs. "
                 "Choose another --out, or pass --overwrite to replace that run."
@@ -80,8 +104,12 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove the files of the run that is here, and nothing else."""
+        if self.trials.earlier():
+            self.trials.clear()
+            if not any(self.trials.path.iterdir()):
+                self.trials.path.rmdir()
         for case in (self.earlier() or {}).get("cases", {}):
-            if Path(case).name == case and self.twin(case).is_file():
+            if Path(case).name == case and any((self.path / case).glob("twin*.nc")):
                 shutil.rmtree(self.path / case)
         for name in FILES:
             (self.path / name).unlink(missing_ok=True)
@@ -93,6 +121,23 @@ def write_text(path: Path, text: str) -> None:
 
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def _common(settings: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
+    """Return what of `settings` decides about the results that `earlier` asks for."""
+    cases = {
+        name: {key: value for key, value in case.items() if key not in ("title", "expected")}
+        | {"methods": _items(case.get("methods", {}), earlier["cases"][name].get("methods", {}))}
+        for name, case in _items(settings.get("cases", {}), earlier.get("cases", {})).items()
+    }
+    if not cases:
+        return settings
+    return settings | {"cases": cases, "seeds": [seed for seed in settings["seeds"] if seed in earlier["seeds"]]}
+
+
+def _items(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
+    """Return the items of `a` whose keys are in `b`, in its order."""
+    return {key: a[key] for key in b if key in a}
 
 
 def _difference(a: Any, b: Any, key: str = "") -> str:

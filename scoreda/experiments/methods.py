@@ -3,14 +3,17 @@
 A new method is one class here and one entry in `MethodSection`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from itertools import product
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, ValidationError, model_validator
 
-from scoreda.experiments.section import Section
+from scoreda.errors import suggest
+from scoreda.experiments.section import Section, raise_located
+from scoreda.experiments.yaml_source import Key
 
 if TYPE_CHECKING:
     from scoreda.assimilation.protocol import Method
@@ -23,6 +26,8 @@ __all__ = ["MethodSection", "Parts", "Settings"]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
+MOST_TRIALS = 30  # of one method on one case: the same budget for all of them
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -34,7 +39,9 @@ class Parts:
 
 
 class Settings(Section):
-    """What every method has: a size of its own, if not the case's.
+    """What every method has: a size of its own, if not the case's, and values to `tune` some of its settings over.
+
+    Every combination of those values is a trial. A setting that is tuned may be left out otherwise.
 
     Attributes:
         home: Module and name of the constructor.
@@ -44,9 +51,52 @@ class Settings(Section):
 
     home: ClassVar[tuple[str, str]]
     ingredients: ClassVar[Mapping[str, str]] = {}
-    ours: ClassVar[frozenset[str]] = frozenset({"kind", "members"})
+    ours: ClassVar[frozenset[str]] = frozenset({"kind", "members", "tune"})
 
     members: int | None = Field(default=None, ge=2)
+    tune: dict[str, Annotated[list[Any], Field(min_length=1)]] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start(cls, given: Any) -> Any:
+        """Give the settings that are tuned, and left out otherwise, their first values."""
+        tune = given.get("tune") if isinstance(given, dict) else None
+        if not isinstance(tune, dict):
+            return given
+        return {key: values[0] for key, values in tune.items() if key in cls.model_fields and values} | given
+
+    @model_validator(mode="after")
+    def _tunable(self) -> Self:
+        raise_located(self, self._problems_of_tuning())
+        return self
+
+    def _problems_of_tuning(self) -> Iterator[tuple[Key, str]]:
+        known = type(self).model_fields.keys() - {"kind", "members", "tune"}
+        for name, values in (self.tune or {}).items():
+            if name not in known:
+                yield ("tune", name), f"is no setting of this method; {suggest(name, known)}"
+                continue
+            for index, value in enumerate(values):
+                yield from (((*("tune", name), index), text) for text in self._refuses({name: value}))
+        if len(self.trials()) > MOST_TRIALS:
+            yield ("tune",), f"gives {len(self.trials())} trials; every method has {MOST_TRIALS}. Give fewer values."
+
+    def _refuses(self, change: dict[str, Any]) -> Iterator[str]:
+        """Yield why settings cannot be changed as said."""
+        try:
+            self.changed(change)
+        except ValidationError as error:
+            for details in error.errors():
+                yield f"{details['msg'].replace('Input should', 'must')}, got {details['input']!r}"
+
+    def trials(self) -> list[dict[str, Any]]:
+        """Return every combination of the values to tune over; one that is empty if there are none."""
+        tune = self.tune or {}
+        return [dict(zip(tune, values, strict=True)) for values in product(*tune.values())]
+
+    def changed(self, change: Mapping[str, Any]) -> Self:
+        """Return these settings with some changed, and nothing to tune."""
+        return self.model_validate(self.model_dump(exclude={"tune"}) | dict(change))
 
     def uses(self) -> Mapping[str, str]:
         """Return the ingredients needed with these settings."""
@@ -64,7 +114,7 @@ class Settings(Section):
 
     def tuning(self) -> str:
         """Return the settings that differ from the defaults in one line, for tables."""
-        settings = self.model_dump(exclude={"kind", "members"}, exclude_defaults=True)
+        settings = self.model_dump(exclude={"kind", "members", "tune"}, exclude_defaults=True)
         return " ".join(
             f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in settings.items()
         )

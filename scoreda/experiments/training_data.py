@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scoreda.models import from_spec
+
 if TYPE_CHECKING:
     import torch
 
@@ -57,7 +59,7 @@ def sample_shape(settings: Settings) -> tuple[int | None, ...]:
     """Return channels and points along each axis of space of a sample, before any is made; None: no file to ask."""
     frames = settings["window"]["frames"] if "window" in settings else 1
     if "system" in settings:
-        return frames, settings["system"]["model"]["size"]
+        return frames, from_spec(settings["system"]["model"]).size
     sizes, data = _sizes(settings["data"]), settings["data"]
     channels = sizes.get(data["channels"]) if "channels" in data else frames
     return channels, *(sizes.get(dim) for dim in _space(data))

@@ -1,47 +1,73 @@
-"""The twin of every case: simulated, or made of a file of observations."""
+"""The twins of every case: simulated, or made of a file of observations."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from scoreda.errors import ScoredaError
-from scoreda.experiments.config import Case, Experiment, resolved
+from scoreda.experiments.config import Case, Experiment, completed, resolved
 from scoreda.experiments.folder import RunFolder
 
 if TYPE_CHECKING:
-    import numpy as np
     import xarray as xr
 
     from scoreda.models import Model
 
-__all__ = ["make_twins"]
+__all__ = ["make_twins", "twin_files"]
 
 
-def make_twins(config: Experiment, folder: RunFolder, overwrite: bool = False) -> dict[str, "xr.Dataset"]:
-    """Claim the folder and return the twin of every case; `twin.nc` is written where it is missing.
+def make_twins(config: Experiment, folder: RunFolder, overwrite: bool = False) -> list[Path]:
+    """Claim the folder, write the twins that are missing, and return their paths.
 
     Raises:
         ScoredaError: if a file of observations does not fit its case, or the folder is another run's; nothing is
             written then.
     """
-    from scoreda.datasets import open_dataset, write_dataset
+    from scoreda.datasets import write_dataset
 
     given = {name: _observed(case) for name, case in config.cases.items() if case.observations.file}
-    folder.claim(resolved(config), overwrite)
-    twins = {}
-    for name, case in config.cases.items():
-        path = folder.twin(name)
+    folder.claim(resolved(config), overwrite, completed)
+    makers = dict(_makers(config, folder, given))
+    for path, make in makers.items():
         if not path.is_file():
-            write_dataset(given[name] if name in given else _simulated(case, config.twin_seed), path)
-        with open_dataset(path, needs=("obs",)) as twin:
-            twins[name] = twin.load()
-    return twins
+            write_dataset(make(), path)
+    return list(makers)
+
+
+def twin_files(config: Experiment, folder: RunFolder, case: str) -> Iterator[tuple[int, Path]]:
+    """Yield every seed of a case and the file of its twin, which may be the same for all seeds."""
+    own = config.twin_per_seed and not config.cases[case].observations.file
+    for seed in config.seeds:
+        yield seed, folder.twin(case, seed if own else None)
+
+
+def _makers(config: Experiment, folder: RunFolder, given: dict[str, "xr.Dataset"]) -> Iterator[Any]:
+    """Yield the path of each twin and what makes it."""
+    for name, case in config.cases.items():
+        for seed, path in twin_files(config, folder, name):
+            shared = path == folder.twin(name)
+            twin_seed = config.twin_seed if shared else _seed_of_twin(config.twin_seed, seed)
+            yield path, _maker(case, twin_seed, given.get(name))
+
+
+def _maker(case: Case, seed: int, given: "xr.Dataset | None") -> Callable[[], "xr.Dataset"]:
+    return lambda: _simulated(case, seed) if given is None else given
+
+
+def _seed_of_twin(twin_seed: int, seed: int) -> int:
+    """Return a seed that belongs to both."""
+    return int(np.random.SeedSequence([twin_seed, seed]).generate_state(1)[0])
 
 
 def _simulated(case: Case, seed: int) -> "xr.Dataset":
     from scoreda.datasets import simulate
 
-    network = case.observations.build(case.model.size)
-    return simulate(case.model.build(), network, case.cycles or 0, seed, case.spinup, case.observations.missing)
+    carried, missing = case.model.build(), case.observations.missing
+    truth = case.truth.build() if case.truth else carried
+    network = case.observations.build(carried.size)
+    return simulate(truth, network, case.length or 0, seed, case.spinup, missing, carried if case.truth else None)
 
 
 def _observed(case: Case) -> "xr.Dataset":

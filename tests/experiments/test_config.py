@@ -76,8 +76,12 @@ def test_that_all_mistakes_are_reported_at_once_in_the_order_of_the_file(write):
         ("obs_std: 0.5", "noise: 1, obs_std: 1", "c.yaml:5: cases.one.observations.noise: unknown key; a bare noise"),
         ("obs_std: 0.5", "missing: 0", "c.yaml:5: cases.one.observations: give exactly one of obs_std"),
         ("obs_std: 0.5", "obs_std: 1, obs_variance: 1", "c.yaml:5: cases.one.observations.obs_variance: give exactly"),
-        ("obs_std: 0.5", "obs_std: 1, operator: sites", "c.yaml:5: cases.one.observations.sites: `operator: sites`"),
-        ("obs_std: 0.5", "obs_std: 1, step: 2", "c.yaml:5: cases.one.observations.step: `operator: every`"),
+        (
+            "obs_std: 0.5",
+            "obs_std: 1, operator: sites",
+            "c.yaml:5: cases.one.observations.operator: `sites` needs `sites`",
+        ),
+        ("obs_std: 0.5", "obs_std: 1, step: 2", "c.yaml:5: cases.one.observations.step: goes with `operator: every`"),
         (
             "obs_std: 0.5",
             "obs_std: 1, operator: sites, sites: [3, 8]",
@@ -127,7 +131,7 @@ def test_that_overrides_are_read_as_yaml_and_floats_need_no_dot(write):
     config = load_config(Experiment, write(), overrides)
     assert config.cases["one"].observations.obs_std == 1e-3
     assert config.seeds == [3, 4]
-    assert config.cases["one"].model == sections.ModelSection(size=9, dt=0.05)
+    assert config.cases["one"].model.build().spec() == Lorenz96(9).spec()
 
 
 @pytest.mark.parametrize(
@@ -240,7 +244,7 @@ def test_that_a_mistake_in_a_training_configuration_is_named(write, text, expect
 
 @pytest.mark.parametrize(
     ("section", "constructor"),
-    [(sections.ModelSection, Lorenz96), (sections.NetworkSection, ConvNet1d), (sections.ScheduleSection, EDM)],
+    [(sections.DeterministicSection, Lorenz96), (sections.NetworkSection, ConvNet1d), (sections.ScheduleSection, EDM)],
 )
 def test_that_defaults_are_those_of_the_constructor(section, constructor):
     parameters = inspect.signature(constructor).parameters

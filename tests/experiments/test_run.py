@@ -8,9 +8,10 @@ import xarray as xr
 from scoreda.datasets import Normaliser, simulate
 from scoreda.diffusion import EDM, ConvNet1d, KarrasDenoiser, Prior, save_prior
 from scoreda.errors import ScoredaError
+from scoreda.experiments.cells import generator
 from scoreda.experiments.config import Experiment
 from scoreda.experiments.folder import RunFolder
-from scoreda.experiments.run import generator, pinned, run_experiment, score_folder
+from scoreda.experiments.run import pinned, run_experiment, score_folder
 from scoreda.experiments.scores import COLUMNS, text_table
 from scoreda.models import Lorenz96
 from scoreda.observations import GaussianError, Identity, Network
@@ -63,13 +64,14 @@ def test_that_a_run_has_the_documented_layout_and_columns(tmp_path):
     )
     rows = run_experiment(config, tmp_path)
     cells = [("letkf", 1), ("letkf", 2), ("oi", 1), ("oi", 2)]
-    expected = {f"one/{method}/seed{seed}/analysis.nc" for method, seed in cells}
+    files = ("analysis.nc", "scores.json")
+    expected = {f"one/{method}/seed{seed}/{name}" for method, seed in cells for name in files}
     expected |= {"config.yaml", "scores.csv", "timings.csv", "one/twin.nc"}
     assert {p.as_posix() for p in files_of(tmp_path)} == expected
     header, *lines = rows_of(tmp_path / "scores.csv")
     assert ",".join(header) == (
         "case,method,seed,members,rmse_a,rmse_f,spread_a,crps_a,coverage90_a,chi2,diverged,cycles,expected,source,"
-        "spread_f,tuning,lock_cycles,network_evals,model_steps"
+        "spread_f,tuning,lock_cycles,network_evals,model_steps,rmse_rms_a,rmse_locked,lost_fraction,relock_cycles"
     )
     assert [line[:4] for line in lines] == [["one", method, str(seed), "5"] for method, seed in cells]
     assert [line[header.index("expected")] for line in lines] == ["", "", "0.9", "0.9"]
@@ -133,7 +135,7 @@ def test_that_finished_cells_are_skipped_and_missing_ones_run(tmp_path):
     run_experiment(config, tmp_path)
     after = files_of(tmp_path)
     changed = {path.name for path in before if before[path] != after[path]}
-    assert changed == {"analysis.nc", "scores.csv", "timings.csv"}
+    assert changed == {"analysis.nc", "scores.json", "scores.csv", "timings.csv"}
     assert (tmp_path / "scores.csv").read_bytes() == scores
     assert len(rows_of(tmp_path / "timings.csv")) == 3
 

@@ -1,0 +1,212 @@
+"""One cell of an experiment: a method, on the twin of a case, with a seed. It runs anywhere, from its settings alone.
+
+Whatever a cell draws comes from its seed, its case and its method, so cells may run in any order and on any machine,
+and one more method changes nothing about the others. A cell writes its own files and no other.
+"""
+
+import hashlib
+import json
+import math
+import os
+import sys
+import time
+import zlib
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scoreda.experiments.case import Case
+from scoreda.experiments.folder import RunFolder, write_text
+from scoreda.experiments.methods import Parts
+from scoreda.experiments.scores import score_row
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from scoreda.datasets import Climatology
+    from scoreda.diffusion import Prior
+
+__all__ = ["Cell", "Outcome", "generator", "one_thread", "parts_of", "run_cell"]
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell: its scores under the names of `COLUMNS` and the seconds it took, or why it failed."""
+
+    cell: "Cell"
+    row: dict[str, Any] = field(default_factory=dict)
+    seconds: float = math.nan
+    failure: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """Everything that a process needs to run a cell; `settings` is its case, with this method alone."""
+
+    folder: RunFolder
+    case: str
+    method: str
+    seed: int
+    settings: Case
+    twin: Path
+    twin_seed: int
+    prior: str
+    prior_sha256: str | None
+    ensembles: bool = True
+    device: str = "cpu"
+
+    def __str__(self) -> str:
+        """Return case, method and seed."""
+        return f"{self.case}, {self.method}, seed {self.seed}"
+
+    @property
+    def members(self) -> int:
+        """The ensemble size."""
+        return self.settings.members_of(self.method)
+
+    @property
+    def cost(self) -> int:
+        """A rough measure of the work: members times cycles."""
+        return self.members * (self.settings.length or 1)
+
+    @property
+    def analysis(self) -> Path:
+        """Where the ensembles go, if they are kept."""
+        return self.folder.analysis(self.case, self.method, self.seed)
+
+    @property
+    def result(self) -> Path:
+        """Where the scores go."""
+        return self.folder.result(self.case, self.method, self.seed)
+
+    def content(self) -> dict[str, Any]:
+        """Return everything that the result depends on."""
+        settings = self.settings.model_dump(mode="json", exclude_none=True, exclude={"title", "expected"})
+        seeds = dict(seed=self.seed, twin_seed=self.twin_seed, own_twin=self.twin != self.folder.twin(self.case))
+        return dict(case=self.case, method=self.method, settings=settings, **seeds, prior_sha256=self.prior_sha256)
+
+    def digest(self) -> str:
+        """Return the hash of that."""
+        return hashlib.sha256(json.dumps(self.content(), sort_keys=True).encode()).hexdigest()
+
+    def stored(self) -> dict[str, Any] | None:
+        """Return what an earlier run left, `row` and `seconds`; None if the cell is not finished."""
+        if self.ensembles and not self.analysis.is_file():
+            return None
+        if not self.result.is_file():
+            return self.scored() if self.analysis.is_file() else None
+        found = json.loads(self.result.read_text(encoding="utf-8"))
+        return found if found["digest"] == self.digest() else None
+
+    def scored(self) -> dict[str, Any]:
+        """Score the analysis that is there; ScoredaError if there is none."""
+        from scoreda.datasets import open_dataset
+
+        with open_dataset(self.analysis, needs=("analysis",)) as run:
+            return {"row": _defined(score_row(run, self.settings.burn_in, self.settings.lock_level))}
+
+    def failed(self, why: str) -> Outcome:
+        """Return the outcome of a cell that could not be run."""
+        return Outcome(self, failure=why)
+
+
+def run_cell(cell: Cell) -> Outcome:
+    """Run a cell, or find that it has run, and return its scores; what goes wrong is told, not raised."""
+    try:
+        found = cell.stored() or _run(cell)
+    except Exception as error:
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        return cell.failed(f"{kind}{error}")
+    return Outcome(cell, found["row"], found.get("seconds", math.nan))
+
+
+def generator(seed: int, *names: str) -> np.random.Generator:
+    """Return the random generator that belongs to a seed and some names, in that order."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=[zlib.crc32(name.encode()) for name in names]))
+
+
+def one_thread() -> None:
+    """Keep numerical libraries to one thread, for good: sums are then added up in the same order on every machine.
+
+    A BLAS reads the environment once, so this has to come before NumPy is loaded, or the environment be set outside.
+    """
+    os.environ |= dict.fromkeys(THREADS, "1")
+    for library in ("torch", "numba"):
+        if library in sys.modules:
+            sys.modules[library].set_num_threads(1)
+
+
+def parts_of(cell: Cell) -> Parts:
+    """Return what the method of a cell is made from; what takes long is computed by the first call in a process."""
+    model = cell.settings.model
+    return Parts(
+        model.build(),
+        lambda: _climatology(model.model_dump_json(), cell.twin_seed, cell.case),
+        lambda: _prior(cell.prior, cell.device),
+    )
+
+
+@lru_cache(maxsize=4)
+def _climatology(model: str, twin_seed: int, case: str) -> "Climatology":
+    from scoreda.datasets import climatology
+    from scoreda.experiments.case import ModelSection
+
+    return climatology(ModelSection.model_validate_json(model).build(), generator(twin_seed, case, "climatology"))
+
+
+@lru_cache(maxsize=1)
+def _prior(name: str, device: str) -> "Prior":
+    from scoreda.diffusion import load_prior
+
+    return load_prior(name, device)
+
+
+def _run(cell: Cell) -> dict[str, Any]:
+    """Run the method, write what is kept, and return scores and time."""
+    clock = time.perf_counter()
+    run = _assimilated(cell)
+    seconds = round(time.perf_counter() - clock, 3)
+    found = {"row": _defined(score_row(run, cell.settings.burn_in, cell.settings.lock_level)), "seconds": seconds}
+    _keep(cell, run)
+    # Last, and in one step: a cell whose scores are there is finished.
+    write_text(cell.result, json.dumps({"digest": cell.digest()} | found, indent=1) + "\n")
+    return found
+
+
+def _assimilated(cell: Cell) -> "xr.Dataset":
+    from scoreda.assimilation import assimilate, initial_ensemble
+    from scoreda.datasets import open_dataset
+
+    case = cell.settings
+    with open_dataset(cell.twin, needs=("obs",)) as twin:
+        twin = twin.load()
+    method = case.methods[cell.method].build(parts_of(cell))
+    # Not named after the method: all methods of one size start from the same ensemble.
+    start = generator(cell.seed, cell.case, "initial")
+    E = initial_ensemble(twin, cell.members, case.initial.kind, case.initial.std, rng=start)
+    error = case.observations.assumed_error(twin.sizes["obs"])
+    return assimilate(twin, method, E, rng=generator(cell.seed, cell.case, cell.method, "analysis"), error=error)
+
+
+def _keep(cell: Cell, run: "xr.Dataset") -> None:
+    """Write the ensembles, or the scores of every cycle where only those are kept."""
+    from scoreda.datasets import write_dataset
+    from scoreda.datasets.provenance import provenance
+
+    run.attrs |= provenance(str(cell), cell.seed, cell=cell.content()) | {"history": run.attrs["history"]}
+    if cell.ensembles:
+        write_dataset(run, cell.analysis)
+    elif "truth" in run:
+        from scoreda.verification import verify
+
+        write_dataset(verify(run, cell.settings.burn_in).astype(np.float32), cell.result.with_name("series.nc"))
+
+
+def _defined(row: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is not defined, which JSON could not hold."""
+    return {name: value for name, value in row.items() if not (isinstance(value, float) and math.isnan(value))}

@@ -1,0 +1,109 @@
+"""Where the cells of a sweep run: here one after the other, in processes of this machine, or on a Dask cluster.
+
+All of them are one function: it takes a task and its cells and yields outcomes in the order in which they are done.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from socket import gethostname
+from typing import TYPE_CHECKING, Any
+
+from scoreda import __version__
+from scoreda.errors import ScoredaError
+from scoreda.experiments.cells import THREADS, Cell, Outcome, one_thread
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["Execute", "check_versions", "executor", "here"]
+
+Task = Callable[[Cell], Outcome]
+Execute = Callable[[Task, Iterable[Cell]], Iterator[Outcome]]
+TIMEOUT = 10  # seconds that a scheduler has to answer
+EXTRA = "distributed sweeps need Dask: pip install 'scoreda[distributed]'"
+
+
+def here(task: Task, cells: Iterable[Cell]) -> Iterator[Outcome]:
+    """Run the cells in this process, one after the other."""
+    yield from map(task, cells)
+
+
+@contextmanager
+def executor(workers: int = 0, scheduler: str | None = None) -> Iterator[Execute]:
+    """Yield what runs cells.
+
+    Args:
+        workers: Number of processes on this machine; 0 runs the cells in this one.
+        scheduler: Address of a running Dask scheduler, `tcp://host:port`, in place of processes of our own.
+
+    Raises:
+        ScoredaError: if the scheduler does not answer, a worker has another version of scoreda or none, or Dask is
+            missing.
+    """
+    if not workers and scheduler is None:
+        yield here
+        return
+    with _connected(workers, scheduler) as client:
+        check_versions(client.run(_version))
+        yield partial(_spread, client)
+
+
+def check_versions(found: dict[str, Any], ours: str = __version__) -> None:
+    """Raise ScoredaError if any worker, by address, has another version of scoreda than the process that sent it."""
+    for worker, version in found.items():
+        if version != ours:
+            raise ScoredaError(
+                f"the worker {worker} has scoreda {version}, but the sweep is run by {ours}. Install scoreda {ours} in "
+                "the environment of all workers, and start them again."
+            )
+
+
+@contextmanager
+def _connected(workers: int, scheduler: str | None) -> Iterator["Client"]:
+    """Yield a client of the scheduler, or of a cluster that lives as long as this does."""
+    try:
+        import dask
+        from distributed import Client, LocalCluster
+    except ModuleNotFoundError as error:
+        raise ScoredaError(EXTRA) from error
+    # Workers inherit it before they load a BLAS; no memory limit, because a cell takes what it takes.
+    threads = {"distributed.nanny.pre-spawn-environ": dict.fromkeys(THREADS, 1)}
+    with dask.config.set(threads):
+        if scheduler is None:
+            own = dict(n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None)
+            with LocalCluster(**own) as cluster, Client(cluster) as client:
+                yield client
+            return
+        try:
+            client = Client(scheduler, timeout=TIMEOUT)
+        except (OSError, ValueError) as error:
+            raise ScoredaError(
+                f"no scheduler answers at '{scheduler}' ({error}). Start one with `dask scheduler` and pass the "
+                "address it prints, or leave --scheduler out and use --workers N."
+            ) from error
+        with client:
+            yield client
+
+
+def _spread(client: "Client", task: Task, cells: Iterable[Cell]) -> Iterator[Outcome]:
+    """Run the cells on the workers of a client. A cell whose worker dies is run again by another."""
+    from distributed import KilledWorker, as_completed
+
+    futures = {client.submit(_on_worker, __version__, task, cell, pure=False): cell for cell in cells}
+    for future in as_completed(futures):
+        try:
+            yield future.result()
+        except KilledWorker as error:
+            yield futures[future].failed(f"its workers died, most likely of too little memory ({error})")
+
+
+def _on_worker(version: str, task: Task, cell: Cell) -> Outcome:
+    """Run a cell in a worker, which may have joined after the others were checked."""
+    check_versions({gethostname(): __version__}, version)
+    one_thread()
+    return task(cell)
+
+
+def _version() -> str:
+    return __version__
