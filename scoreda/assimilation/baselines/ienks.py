@@ -6,9 +6,9 @@ import numpy as np
 
 from scoreda.assimilation.baselines.checks import checked_count, checked_positive
 from scoreda.assimilation.baselines.ensembles import checked_inflation, inflated, rotation
-from scoreda.assimilation.baselines.lag import Flow, Lag
+from scoreda.assimilation.baselines.lag import Flow, Lag, forecast_and_smooth
 from scoreda.assimilation.baselines.member_space import Hessian, Weights, whitened_residuals
-from scoreda.assimilation.protocol import Info, State, check_ensemble, innovation_chi2
+from scoreda.assimilation.protocol import Info, State, check_ensemble
 from scoreda.models import Model
 from scoreda.observations import Observation
 
@@ -27,8 +27,8 @@ class IEnKS:
     observation time per step; its ensemble is then run to the present.
 
     With single assimilation an observation counts once, when it is the latest. With multiple assimilation it counts
-    1 / lag in each of the windows that hold it, which tames the nonlinearity of long ones; the analysis is then a second
-    minimum, in which all observations of the window have reached their full weight, and which is not kept.
+    1 / lag in each of the windows that hold it, which tames the nonlinearity of long ones; the analysis is then a
+    second minimum, in which all observations of the window have their full weight, and which is not kept.
 
     Args:
         model: The forecast model.
@@ -75,17 +75,8 @@ class IEnKS:
 
     def step(self, state: State, obs: Observation, rng: np.random.Generator) -> tuple[State, Info]:
         """Forecast to `obs.time`, analyse the start of the window that ends there, and run it to the present."""
-        flow = Flow(self.model, rng)
-        prior = flow(state.ensemble, state.time, obs.time)
-        obs, iterations = obs.present(), 0
-        after = state.replace(time=obs.time, ensemble=prior)
-        if not obs.is_empty and np.isfinite(prior).all():
-            analyse = self._analyse_often if self.multiple else self._analyse_once
-            after, iterations = analyse(after, Lag.of(state).slid(obs.time, self.lag, flow), obs, flow, rng)
-        diagnostics = dict(
-            chi2=innovation_chi2(prior, obs), model_steps=float(flow.steps), iterations=float(iterations)
-        )
-        return after, Info(prior, diagnostics)
+        analyse = self._analyse_often if self.multiple else self._analyse_once
+        return forecast_and_smooth(self.model, self.lag, state, obs, rng, lambda *now: analyse(*now, rng))
 
     def _analyse_once(
         self, forecast: State, lag: Lag, obs: Observation, flow: Flow, rng: np.random.Generator

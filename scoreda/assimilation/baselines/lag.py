@@ -4,14 +4,16 @@ It lives in the memory of a state as `start` `(N, Nx)` and `times` `(K + 1,)`, t
 ensemble.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from scoreda.assimilation.protocol import State, forecast_to
+from scoreda.assimilation.protocol import Info, State, forecast_to, innovation_chi2
 from scoreda.models import Model
+from scoreda.observations import Observation
 
-__all__ = ["Flow", "Lag"]
+__all__ = ["Flow", "Lag", "forecast_and_smooth"]
 
 
 class Lag(NamedTuple):
@@ -59,3 +61,23 @@ class Flow:
         if self.seed is None:
             return self.rng
         return np.random.default_rng([self.seed, abs(round(start / self.model.dt))])
+
+
+Smoothing = Callable[[State, Lag, Observation, Flow], tuple[State, int]]
+
+
+def forecast_and_smooth(
+    model: Model, length: int, state: State, obs: Observation, rng: np.random.Generator, smooth: Smoothing
+) -> tuple[State, Info]:
+    """Forecast to `obs.time` and, if there is anything to learn, move the window on and give it the observation.
+
+    `smooth(forecast, lag, obs, flow)` returns the state given `obs` and the iterations it took.
+    """
+    flow = Flow(model, rng)
+    prior = flow(state.ensemble, state.time, obs.time)
+    obs, iterations = obs.present(), 0
+    after = state.replace(time=obs.time, ensemble=prior)
+    if not obs.is_empty and np.isfinite(prior).all():
+        after, iterations = smooth(after, Lag.of(state).slid(obs.time, length, flow), obs, flow)
+    diagnostics = dict(chi2=innovation_chi2(prior, obs), model_steps=float(flow.steps), iterations=float(iterations))
+    return after, Info(prior, diagnostics)

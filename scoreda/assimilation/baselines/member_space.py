@@ -31,7 +31,7 @@ class Weights(NamedTuple):
 
 
 class Hessian(NamedTuple):
-    """$C = \\zeta I + Y Y^T = U \\mathrm{diag}(lam) U^T$, with Y the whitened observed anomalies `(N, Ny)`."""
+    """C = zeta I + Y Y^T = U diag(lam) U^T, with Y the whitened observed anomalies `(N, Ny)`."""
 
     lam: np.ndarray
     U: np.ndarray
