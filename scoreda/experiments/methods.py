@@ -120,6 +120,20 @@ class Settings(Section):
         )
 
 
+class Likely(Settings):
+    """What methods have that take errors for Gaussian: `sites`, the sweeps that match others; 0 takes them as given."""
+
+    ours = Settings.ours | {"sites"}
+    sites: int = Field(default=0, ge=0)
+
+    def build(self, parts: Parts) -> "Method":
+        """Return the method, given sites in the place of observations if there are to be some."""
+        from scoreda.assimilation import LikelihoodAware
+
+        method = super().build(parts)
+        return LikelihoodAware(method, self.sites) if self.sites else method
+
+
 class FreeRunSettings(Settings):
     """No assimilation."""
 
@@ -151,7 +165,7 @@ class EnKFSettings(Settings):
     inflation: Positive = 1.0
 
 
-class ETKFSettings(Settings):
+class ETKFSettings(Likely):
     """The ensemble transform Kalman filter."""
 
     home = "scoreda.assimilation.baselines", "ETKF"
@@ -160,7 +174,7 @@ class ETKFSettings(Settings):
     rotate: bool = True
 
 
-class LETKFSettings(Settings):
+class LETKFSettings(Likely):
     """The local ensemble transform Kalman filter; `radius` is the Gaspari-Cohn half-width in grid points."""
 
     home = "scoreda.assimilation.baselines", "LETKF"
@@ -168,6 +182,85 @@ class LETKFSettings(Settings):
     radius: Positive
     inflation: Positive = 1.0
     rotate: bool = False
+    periodic: bool = True
+
+
+class ThreeDVarSettings(Settings):
+    """3D-Var; `scale` times the climatological covariance is that of its forecast."""
+
+    home = "scoreda.assimilation.baselines", "ThreeDVar"
+    ingredients = {"climatology": "climatology"}
+    kind: Literal["3dvar"]
+    scale: Positive = 0.02
+    iterations: Count = 10
+
+
+class FourDVarSettings(Settings):
+    """Strong-constraint 4D-Var over `window` observation times."""
+
+    home = "scoreda.assimilation.baselines", "FourDVar"
+    ingredients = {"climatology": "climatology"}
+    kind: Literal["4dvar"]
+    window: Count = 10
+    scale: Positive = 0.02
+    iterations: Count = 10
+
+
+class ExtendedKalmanSettings(Settings):
+    """The extended Kalman filter."""
+
+    home = "scoreda.assimilation.baselines", "ExtendedKalman"
+    kind: Literal["extended_kalman"]
+    inflation: Positive = 1.0
+    iterations: Count = 1
+
+
+class EnKFNSettings(Likely):
+    """The finite-size ensemble Kalman filter, which needs no inflation."""
+
+    home = "scoreda.assimilation.baselines", "EnKFN"
+    kind: Literal["enkf_n"]
+    certainty: Positive = 1.0
+    rotate: bool = True
+
+
+class EnKSSettings(Likely):
+    """The ensemble Kalman smoother; its analyses are the ETKF's."""
+
+    home = "scoreda.assimilation.baselines", "EnKS"
+    kind: Literal["enks"]
+    lag: int = Field(default=10, ge=0)
+    inflation: Positive = 1.0
+    rotate: bool = True
+
+
+class IEnKSSettings(Likely):
+    """The iterative ensemble Kalman smoother; with `lag: 1` the iterative filter."""
+
+    home = "scoreda.assimilation.baselines", "IEnKS"
+    kind: Literal["ienks"]
+    lag: int = Field(default=1, ge=0)
+    inflation: Positive = 1.0
+    iterations: Count = 10
+    tolerance: Positive = 0.03
+    rotate: bool = True
+    bundle: Positive | None = None
+    multiple: bool = False
+
+
+class LocalIEnKSSettings(Likely):
+    """The local iterative ensemble Kalman smoother; `drift` moves the tapers, in grid points per time unit."""
+
+    home = "scoreda.assimilation.baselines", "LocalIEnKS"
+    kind: Literal["local_ienks"]
+    radius: Positive
+    lag: int = Field(default=1, ge=0)
+    inflation: Positive = 1.0
+    drift: float = 0.0
+    iterations: Count = 10
+    tolerance: Positive = 0.03
+    rotate: bool = False
+    bundle: Positive = 1e-3
     periodic: bool = True
 
 
@@ -213,6 +306,13 @@ MethodSection = Annotated[
     | EnKFSettings
     | ETKFSettings
     | LETKFSettings
+    | ThreeDVarSettings
+    | FourDVarSettings
+    | ExtendedKalmanSettings
+    | EnKFNSettings
+    | EnKSSettings
+    | IEnKSSettings
+    | LocalIEnKSSettings
     | CoupledScoreFilterSettings
     | Score4DSettings,
     Field(discriminator="kind"),

@@ -56,7 +56,7 @@ class IEnKS:
         lag: int = 1,
         inflation: float = 1.0,
         iterations: int = 10,
-        tolerance: float = 0.01,
+        tolerance: float = 0.03,
         rotate: bool = True,
         bundle: float | None = None,
         multiple: bool = False,
