@@ -111,12 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         "--burn-in", type=int, default=0, metavar="K", help="first cycles of a file left out (default: 0)"
     )
 
-    bench = _add(commands, "bench", _bench, "every case x method x seed of some configurations", overrides=True)
-    bench.add_argument("config", metavar="CONFIG", nargs="+", help="configuration files, or names of shipped ones")
-    _add_out(bench, default="runs/bench")
-    bench.add_argument("--list", action="store_true", help="list the cells and stop")
-    _add_overwrite(bench)
-    _add_device(bench)
+    _add_bench(commands)
 
     report = _add(commands, "report", _report, "write report.html of a run again")
     report.add_argument("run", metavar="DIR", help="a folder of a run")
@@ -138,6 +133,24 @@ def _add(
             "--dry-run", action="store_true", help="show the resolved configuration and what it will take"
         )
     return parser
+
+
+def _add_bench(commands: Any) -> None:
+    bench = _add(commands, "bench", _bench, "every case x method x seed of some configurations", overrides=True)
+    bench.description = (
+        "Every case x method x seed of some configurations. Methods with values under `tune:` are tuned first, on "
+        "twins of their own, and reported with the best settings (tuning.csv). What has run is skipped: after an "
+        "interruption, give the same command again. `scoreda report DIR` shows what is there at any time."
+    )
+    bench.add_argument("config", metavar="CONFIG", nargs="+", help="configuration files, or names of shipped ones")
+    _add_out(bench, default="runs/bench")
+    bench.add_argument("--list", action="store_true", help="list the cells and stop")
+    bench.add_argument("--untuned", action="store_true", help="run the settings as written, and tune nothing")
+    where = bench.add_mutually_exclusive_group()
+    where.add_argument("--workers", type=int, default=0, metavar="N", help="processes on this machine (default: none)")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler, such as tcp://host:8786")
+    _add_overwrite(bench)
+    _add_device(bench)
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -246,24 +259,34 @@ def _verify(args: argparse.Namespace) -> None:
 
 
 def _bench(args: argparse.Namespace) -> None:
+    from scoreda.experiments.cells import one_thread
+
+    one_thread()
     from scoreda.experiments.config import Experiment, load_config
     from scoreda.experiments.shipped import find_config
 
     configs = [load_config(Experiment, find_config(path), args.overrides) for path in args.config]
-    for config in configs:
-        if args.list:
-            print("\n".join(f"{config.name} {case} {method} seed{seed}" for case, method, seed in config.cells()))
-        elif not _dry(args, config):
-            _bench_one(args, config, Path(args.out) / config.name if len(configs) > 1 else Path(args.out))
+    configs = [config.untuned() for config in configs] if args.untuned else configs
+    if args.list:
+        cells = [(config.name, *cell) for config in configs for cell in config.cells()]
+        print("\n".join(f"{name} {case} {method} seed{seed}" for name, case, method, seed in cells))
+    elif not any([_dry(args, config) for config in configs]):
+        _run_bench(args, configs)
 
 
-def _bench_one(args: argparse.Namespace, config: Any, out: Path) -> None:
+def _run_bench(args: argparse.Namespace, configs: Sequence[Any]) -> None:
+    """Run configurations together, each into a folder of its own if there are several."""
+    from scoreda.experiments.cluster import executor
     from scoreda.experiments.report import write_report
-    from scoreda.experiments.run import run_experiment
+    from scoreda.experiments.run import run_experiments
 
-    rows = run_experiment(config, out, _device(args), args.overwrite)
-    write_report(out)
-    _show(rows, out)
+    outs = [Path(args.out) / config.name if len(configs) > 1 else Path(args.out) for config in configs]
+    jobs = list(zip(configs, outs, strict=True))
+    with executor(args.workers, args.scheduler) as execute:
+        tables = run_experiments(jobs, _device(args), args.overwrite, execute)
+    for out, rows in zip(outs, tables, strict=True):
+        write_report(out)
+        _show(rows, out)
 
 
 def _report(args: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ All of them are one function: it takes a task and its cells and yields outcomes 
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from socket import gethostname
 from typing import TYPE_CHECKING, Any
@@ -93,7 +94,7 @@ def _spread(client: "Client", task: Task, cells: Iterable[Cell]) -> Iterator[Out
     futures = {client.submit(_on_worker, __version__, task, cell, pure=False): cell for cell in cells}
     for future in as_completed(futures):
         try:
-            yield future.result()
+            yield replace(future.result(), cell=futures[future])
         except KilledWorker as error:
             yield futures[future].failed(f"its workers died, most likely of too little memory ({error})")
 

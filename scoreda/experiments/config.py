@@ -59,6 +59,15 @@ class Experiment(Section):
         raise_located(self, [(("seeds",), text)] if common and self.tunes() else [])
         return self
 
+    def untuned(self) -> "Experiment":
+        """Return the experiment with all settings as they are written, and nothing to tune."""
+        changed = {
+            name: {"methods": {key: method.changed({}) for key, method in case.methods.items()}}
+            for name, case in self.cases.items()
+        }
+        cases = {name: case.model_copy(update=changed[name]) for name, case in self.cases.items()}
+        return self.model_copy(update={"cases": cases})
+
     def tunes(self) -> bool:
         """Return whether any method has settings to be tuned."""
         return any(method.tune for case in self.cases.values() for method in case.methods.values())

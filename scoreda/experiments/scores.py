@@ -37,7 +37,7 @@ def score_row(run: Any, burn_in: int, lock_level: float | None = None) -> dict[s
         rmse = scores["rmse_a"].values
         counts["rmse_rms_a"] = float(np.sqrt(np.mean(rmse[burn_in:] ** 2)))
         counts |= tracking(rmse, lock_level, burn_in) if lock_level else {}
-        return {name: scores.attrs[name] for name in COLUMNS if name in scores.attrs} | counts
+        return {name: scores.attrs[name] for name in COLUMNS if name in scores.attrs and name != "method"} | counts
     scored = run.isel(time=slice(burn_in, None))
     chi2 = float(scored["chi2"].mean()) if "chi2" in run else math.nan
     return {"chi2": chi2, "diverged": run.attrs.get("diverged", -1), "cycles": scored.sizes["time"]} | counts
