@@ -4,9 +4,8 @@ import numpy as np
 
 from scoreda.assimilation.baselines.checks import checked_count, checked_positive
 from scoreda.assimilation.baselines.ensembles import checked_inflation, rotation, split
+from scoreda.assimilation.baselines.kernels import local_update
 from scoreda.assimilation.baselines.lag import Flow, Lag, forecast_and_smooth
-from scoreda.assimilation.baselines.local_smoother_kernels import local_newton
-from scoreda.assimilation.baselines.member_space import whitened_residuals
 from scoreda.assimilation.localisation import Distance, Localisation, Taper, gaspari_cohn, located
 from scoreda.assimilation.protocol import Info, State, check_ensemble
 from scoreda.models import Model
@@ -16,11 +15,11 @@ __all__ = ["LocalIEnKS"]
 
 
 class LocalIEnKS:
-    """Local iterative ensemble Kalman smoother: at every variable of the window's start its own weights.
+    """Local iterative ensemble Kalman smoother: every variable of the window's start is analysed by itself.
 
-    Each variable's weights come from the observations near it, their likelihoods raised to the power of the taper; the
-    states between iterations are put together from all of them and run by the model as a whole. Derivatives are taken
-    over a narrow bundle of members. Single assimilation.
+    It uses the observations near it, their error precisions multiplied by the taper. What the variables have become is
+    run by the model as a whole, which gives the next linearisation, taken over a narrow bundle of members. Single
+    assimilation.
 
     In the time from the start to the observation information travels. `drift` moves the tapers along: a variable looks
     for its observations where it will have gone.
@@ -32,13 +31,13 @@ class LocalIEnKS:
         inflation: Factor on the anomalies at the start of the window before the analysis.
         drift: Speed of information, grid points per model time unit; a group velocity.
         iterations: Gauss-Newton steps at most.
-        tolerance: A step shorter than this is the last, in standard deviations of the window's prior, root mean square
-            over variables.
+        tolerance: A step shorter than this is the last, in standard deviations of the window's prior (root mean square
+            over variables).
         rotate: Whether to mix the new anomalies by a random rotation, the same at every variable.
         bundle: Spread of the bundle as a fraction of the prior's.
         taper, periodic, distance: As for `Localisation`.
 
-    Exact when: the operator is linear, the lag 0 and one iteration made: the LETKF, for independent errors.
+    Exact when: model and operator are linear: after one iteration; with lag 0 it is the LETKF.
     Source: Bocquet (2016), https://doi.org/10.1002/qj.2711
     """
 
@@ -84,19 +83,29 @@ class LocalIEnKS:
         places = located(obs.operator, "LocalIEnKS") - self.drift * (obs.time - lag.times[0])
         near = self.localisation.near(places, self.model.size)
         mean, A = split(lag.start)
-        A, W, x = self.inflation * A, np.zeros_like(A), mean
-        d, Y = whitened_residuals(forecast.ensemble, obs)
-        Y = self.inflation * Y
+        Hx, Y = split(obs.operator(forecast.ensemble))
+        A, Y, d, before = self.inflation * A, self.inflation * Y, obs.values - Hx, np.zeros_like(mean)
         for iteration in range(1, self.iterations + 1):
-            step, anomalies = local_newton(W, A, Y, d, *near)
-            W, x = W + step, mean + ((W + step) * A).sum(0)
-            if iteration == self.iterations or self._is_short(step):
+            increment, anomalies = local_update(A, Y, 1 / obs.error.variance, d, *near)
+            if iteration == self.iterations or self._is_short(increment - before, A):
                 break
-            d, Y = whitened_residuals(flow(x + self.bundle * A, lag.times[0], obs.time), obs)
-            Y = Y / self.bundle
-        start = x + (rotation(len(A), rng) @ anomalies if self.rotate else anomalies)
+            before = increment
+            d, Y = self._relinearised(mean, increment, A, lag, obs, flow)
+        start = mean + increment + (rotation(len(A), rng) @ anomalies if self.rotate else anomalies)
         E = flow(start, lag.times[0], obs.time)
         return forecast.replace(ensemble=E, memory=lag._replace(start=start).memory), iteration
 
-    def _is_short(self, step: np.ndarray) -> bool:
-        return (len(step) - 1) * float((step**2).sum(0).mean()) < self.tolerance**2
+    def _relinearised(
+        self, mean: np.ndarray, increment: np.ndarray, A: np.ndarray, lag: Lag, obs: Observation, flow: Flow
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the residual that `mean` would have, and the derivative by the members, linear about the increment.
+
+        The increment belongs to no one set of weights, so what it does to the observations is a member of its own.
+        """
+        bundle = mean + increment + self.bundle * np.vstack([A, increment])
+        HE = obs.operator(flow(bundle, lag.times[0], obs.time))
+        Hx, Y = split(HE[:-1])
+        return obs.values - Hx + (HE[-1] - Hx) / self.bundle, Y / self.bundle
+
+    def _is_short(self, step: np.ndarray, A: np.ndarray) -> bool:
+        return float(np.mean(step**2)) < self.tolerance**2 * float(A.var(0, ddof=1).mean())
