@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from scoreda.experiments.config import Case, Experiment, Training, resolved
+from scoreda.experiments.tuning import trials_of
 from scoreda.experiments.yaml_source import dump
 
 __all__ = ["describe"]
@@ -17,20 +18,22 @@ def describe(config: Experiment | Training) -> str:
 
 
 def _of_experiment(config: Experiment) -> Iterator[str]:
-    files = [
-        _analysis_bytes(case, case.members_of(method)) for case in config.cases.values() for method in case.methods
-    ]
+    runs = [_run_bytes(case, case.members_of(method)) for case in config.cases.values() for method in case.methods]
     for name, case in config.cases.items():
         size = case.model.build().size
         observed = case.observations.build_operator(size).size
         yield f"{name}: state ({size},), observations ({case.length or 'all in the file'}, {observed})"
         for method in case.methods:
             members = case.members_of(method)
-            size_text = _size(_analysis_bytes(case, members))
-            yield f"{name}, {method}: ensemble ({members}, {size}), analysis.nc {size_text} for each seed"
-    yield f"cells: {len(list(config.cells()))}; files {_size(sum(files) * len(config.seeds))}"
+            analysis = f"analysis.nc {_size(_run_bytes(case, members))} for each seed"
+            kept = analysis if config.ensembles else "scores alone"
+            yield f"{name}, {method}: ensemble ({members}, {size}), {kept}"
+    yield f"cells: {len(list(config.cells()))}; files {_size(sum(runs) * len(config.seeds) * config.ensembles)}"
+    trials = trials_of(config)
+    if trials is not None:
+        yield f"tuning: {len(list(trials.cells()))} cells of up to {config.tuning.cycles} cycles before that"
     # A run holds its rows, and once more while the file is written.
-    yield f"memory: about {_size(LIBRARIES + 2 * max(files))}"
+    yield f"memory: about {_size(LIBRARIES + 2 * max(runs))} for each worker"
     if config.needs_prior():
         from scoreda.diffusion import load_prior
 
@@ -38,7 +41,7 @@ def _of_experiment(config: Experiment) -> Iterator[str]:
         yield f"prior: {config.prior}, {sum(p.numel() for p in weights):,} parameters"
 
 
-def _analysis_bytes(case: Case, members: int) -> float:
+def _run_bytes(case: Case, members: int) -> float:
     """Return the size of forecast and analysis of one cell in single precision."""
     return 2 * 4.0 * (case.length or 0) * members * case.model.build().size
 

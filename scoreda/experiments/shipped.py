@@ -9,9 +9,9 @@ __all__ = ["find_config", "shipped_configs"]
 
 
 def shipped_configs() -> dict[str, Path]:
-    """Return name and path of every configuration in the package."""
+    """Return name and path of every configuration in the package, those of the benchmark included."""
     folder = Path(str(resources.files("scoreda") / "configs"))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {path.stem: path for path in sorted(folder.rglob("*.yaml"))}
 
 
 def find_config(name: str) -> Path:

@@ -1,0 +1,284 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from scoreda import __version__
+from scoreda.errors import ScoredaError
+from scoreda.experiments.cells import run_cell
+from scoreda.experiments.cluster import check_versions, executor
+from scoreda.experiments.config import Experiment
+from scoreda.experiments.folder import RunFolder
+from scoreda.experiments.run import run_experiment, run_experiments, score_folder
+from scoreda.experiments.sweep import Sweep
+from scoreda.experiments.tuning import trials_of, tuned
+
+GRID = {"kind": "letkf", "tune": {"radius": [2.0, 4.0], "inflation": [1.0, 1.05, 30.0]}}
+TINY = """\
+name: tiny
+seeds: [1, 2, 3]
+twin_per_seed: true
+ensembles: false
+cases:
+  one:
+    model: {size: 8}
+    observations: {interval: 0.05, obs_std: 1.0}
+    cycles: CYCLES
+    members: 5
+    lock_level: 0.5
+    methods:
+      etkf: {kind: etkf, inflation: 1.05}
+      enkf: {kind: enkf, inflation: 1.05}
+      letkf: {kind: letkf, radius: 2, inflation: 1.02}
+"""
+
+
+def experiment(methods, **changes):
+    case = {
+        "model": {"size": 8}, "observations": {"interval": 0.05, "obs_std": 1.0}, "cycles": 12, "burn_in": 4,
+        "members": 5, "methods": methods,
+    }  # fmt: skip
+    settings = {"name": "tiny", "cases": {"one": case}, "tuning": {"cycles": 10, "burn_in": 2}}
+    return Experiment.model_validate(settings | changes)
+
+
+def rows_of(path):
+    with open(path, encoding="utf-8", newline="") as f:
+        return list(csv.DictReader(f))
+
+
+def counting(calls):
+    """Return an executor that notes the cells it is given."""
+
+    def execute(task, cells):
+        for cell in cells:
+            calls.append(str(cell))
+            yield task(cell)
+
+    return execute
+
+
+def test_that_scores_are_kept_without_ensembles_and_are_the_same(tmp_path):
+    methods = {"etkf": {"kind": "etkf"}}
+    run_experiment(experiment(methods), tmp_path / "a")
+    run_experiment(experiment(methods, ensembles=False), tmp_path / "b")
+    assert (tmp_path / "a/scores.csv").read_bytes() == (tmp_path / "b/scores.csv").read_bytes()
+    assert not list((tmp_path / "b").rglob("analysis.nc"))
+    assert (tmp_path / "b/one/etkf/seed1/series.nc").stat().st_size < 50_000
+
+
+def test_that_a_cell_is_finished_when_its_scores_are_there_and_its_hash_fits(tmp_path):
+    config = experiment({"etkf": {"kind": "etkf"}}, ensembles=False)
+    run_experiment(config, tmp_path)
+    (cell,) = Sweep(config, RunFolder(tmp_path)).cells
+    assert cell.stored()["row"]["rmse_a"] > 0
+    found = json.loads(cell.result.read_text())
+    cell.result.write_text(json.dumps(found | {"digest": "another"}))
+    assert cell.stored() is None
+    assert Sweep(config, RunFolder(tmp_path)).missing()[0].digest() == found["digest"]
+
+
+def test_that_every_setting_that_matters_changes_the_hash_and_the_title_does_not(tmp_path):
+    def digest(**changes):
+        config = experiment({"etkf": {"kind": "etkf"}})
+        case = config.cases["one"]
+        known = {key: value for key, value in changes.items() if key in type(case).model_fields}
+        config = config.model_copy(update={"cases": {"one": case.model_copy(update=known)}})
+        config = config.model_copy(update={key: value for key, value in changes.items() if key not in known})
+        return Sweep(config, RunFolder(tmp_path)).cells[0].digest()
+
+    changes = [
+        {"cycles": 13},
+        {"burn_in": 5},
+        {"members": 6},
+        {"twin_seed": 9},
+        {"twin_per_seed": True},
+        {"seeds": [2]},
+    ]
+    digests = {digest(), *(digest(**change) for change in changes)}
+    assert len(digests) == 1 + len(changes)
+    assert digest(title="another") == digest()
+
+
+def test_that_cases_methods_and_seeds_can_be_added_without_running_anything_again(tmp_path):
+    run_experiment(experiment({"etkf": {"kind": "etkf"}}), tmp_path)
+    calls = []
+    more = experiment({"enkf": {"kind": "enkf"}, "etkf": {"kind": "etkf"}}, seeds=[2, 1])
+    run_experiment(more, tmp_path, execute=counting(calls))
+    assert calls == ["one, enkf, seed 2", "one, enkf, seed 1", "one, etkf, seed 2"]
+    with pytest.raises(ScoredaError, match="`seeds` differs"):
+        run_experiment(experiment({"enkf": {"kind": "enkf"}, "etkf": {"kind": "etkf"}}, seeds=[1]), tmp_path)
+
+
+def test_that_the_best_trial_of_other_seeds_is_what_is_reported(tmp_path):
+    config = experiment({"letkf": GRID, "oi": {"kind": "oi"}}, ensembles=False)
+    rows = run_experiment(config, tmp_path)
+    trials = rows_of(tmp_path / "tuning.csv")
+    assert [row["trial"] for row in trials] == [str(k) for k in range(6) for _ in range(2)]
+    assert {row["seed"] for row in trials} == {"101", "102"}
+    means = [np.mean([float(row["rmse_a"]) for row in trials if row["trial"] == str(k)]) for k in range(6)]
+    best = int(np.argmin(means))
+    assert {row["trial"] for row in trials if row["chosen"] == "yes"} == {str(best)}
+    chosen = dict(word.split("=") for word in rows[0]["tuning"].split())
+    expected = dict(word.split("=") for word in trials[2 * best]["settings"].split())
+    assert float(chosen["radius"]) == float(expected["radius"])
+    assert float(chosen.get("inflation", 1)) == float(expected["inflation"])
+    assert (rows[0]["cycles"], rows[1]["tuning"]) == (8, "")
+    scores = (tmp_path / "scores.csv").read_bytes()
+    assert score_folder(tmp_path) == rows
+    assert (tmp_path / "scores.csv").read_bytes() == scores
+
+
+def test_that_the_first_of_equal_trials_wins_and_divergence_loses():
+    config = experiment({"letkf": GRID})
+    names = list(trials_of(config).cases["one"].methods)
+    errors = dict(zip(names, [0.5, 0.3, 0.1, 0.3, 0.9, 0.9], strict=True))
+    known = [dict(case="one", seed=seed, diverged=-1) for seed in (101, 102)]
+    rows = [row | dict(method=name, rmse_a=error) for name, error in errors.items() for row in known]
+    rows[4]["diverged"] = 3
+    method = tuned(config, rows).cases["one"].methods["letkf"]
+    assert (method.radius, method.inflation, method.tune) == (2.0, 1.05, None)
+
+
+def test_that_a_method_whose_trials_failed_is_not_run_and_the_others_are(tmp_path):
+    bad = {"kind": "letkf", "tune": {"radius": [2.0, 4.0]}}
+    config = experiment({"letkf": bad, "etkf": {"kind": "etkf"}}, ensembles=False)
+    case = config.cases["one"]
+    blind = case.observations.model_copy(update=dict(operator="matrix", matrix=np.eye(8).tolist()))
+    config = config.model_copy(update={"cases": {"one": case.model_copy(update={"observations": blind})}})
+    with pytest.raises(ScoredaError, match=r"4 cells failed, all others are finished:\none, letkf.trial0, seed 101: "):
+        run_experiment(config, tmp_path)
+    assert [row["method"] for row in rows_of(tmp_path / "scores.csv")] == ["etkf"]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"tune": {"radius": [2.0, 0.0]}}, "tune.radius.1"),
+        ({"tune": {"radius": [2.0], "inflation": [1.0, -1.0]}}, "tune.inflation.1"),
+        ({"tune": {"radius": [2.0], "inflaton": [1.0]}}, "did you mean 'inflation'"),
+        ({"tune": {"radius": [1.0 * k for k in range(1, 32)]}}, "31 trials; every method has 30"),
+        ({"tune": {"radius": []}}, "at least 1 item"),
+    ],
+)
+def test_that_a_bad_grid_is_refused(change, text):
+    with pytest.raises(ValueError, match=text.replace(".", r"\.")):
+        experiment({"letkf": {"kind": "letkf"} | change})
+
+
+def test_that_a_method_is_not_tuned_on_the_seeds_it_is_scored_on():
+    with pytest.raises(ValueError, match=r"\[101\] are the seeds of the tuning too"):
+        experiment({"letkf": GRID}, seeds=[1, 101])
+
+
+def test_that_what_goes_wrong_in_a_cell_is_told_and_the_others_run(tmp_path):
+    config = experiment({"etkf": {"kind": "etkf"}, "letkf": {"kind": "letkf", "radius": 2.0}}, ensembles=False)
+
+    def execute(task, cells):
+        for cell in cells:
+            yield cell.failed("its worker died") if cell.method == "etkf" else task(cell)
+
+    with pytest.raises(ScoredaError, match=r"1 cells failed, all others are finished:\none, etkf, seed 1: its worker"):
+        run_experiment(config, tmp_path, execute=execute)
+    assert [row["method"] for row in rows_of(tmp_path / "scores.csv")] == ["letkf"]
+    assert [row["method"] for row in run_experiment(config, tmp_path)] == ["etkf", "letkf"]
+
+
+def test_that_several_experiments_run_together(tmp_path):
+    a, b = experiment({"etkf": {"kind": "etkf"}}), experiment({"oi": {"kind": "oi"}}, name="other")
+    calls = []
+    tables = run_experiments([(a, tmp_path / "a"), (b, tmp_path / "b")], execute=counting(calls))
+    assert calls == ["one, etkf, seed 1", "one, oi, seed 1"]
+    assert [table[0]["method"] for table in tables] == ["etkf", "oi"]
+
+
+def test_that_an_error_in_a_cell_names_its_kind(tmp_path):
+    (cell,) = Sweep(experiment({"etkf": {"kind": "etkf"}}), RunFolder(tmp_path)).cells
+    assert "there is no file" in run_cell(cell).failure  # its twin was never made
+
+
+def test_that_a_worker_of_another_version_is_refused_with_the_fix():
+    check_versions({"tcp://a:1": __version__})
+    with pytest.raises(ScoredaError, match=rf"tcp://b:1 has scoreda 0\.0\.1, but .*Install scoreda {__version__} in"):
+        check_versions({"tcp://a:1": __version__, "tcp://b:1": "0.0.1"})
+
+
+def test_that_an_unreachable_scheduler_is_refused_with_the_fix(monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("scoreda.experiments.cluster.TIMEOUT", 0.5)
+    with pytest.raises(ScoredaError, match="no scheduler answers at 'tcp://127.0.0.1:9'.*dask scheduler"):
+        with executor(scheduler="tcp://127.0.0.1:9"):
+            pass
+
+
+def bench(config, out, *words):
+    command = [sys.executable, "-m", "scoreda", "bench", str(config), "--out", str(out), *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for(what, seconds=120):
+    for _ in range(int(10 * seconds)):
+        if what():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not happen in time")
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """A Dask scheduler and two workers on loopback: its address and the processes of the workers."""
+    pytest.importorskip("distributed")
+    dask = [sys.executable, "-m", "dask"]
+    address = tmp_path / "scheduler.json"
+    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
+    words = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", address]
+    scheduler = subprocess.Popen([*dask, *words], **quiet)
+    wait_for(address.is_file)
+    words = ["worker", "--nthreads", "1", "--no-nanny", "--no-dashboard", "--scheduler-file", address]
+    workers = [subprocess.Popen([*dask, *words], env=os.environ | {"OPENBLAS_NUM_THREADS": "1"}, **quiet) for _ in "ab"]
+    yield json.loads(address.read_text())["address"], workers
+    for process in [*workers, scheduler]:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+def test_that_a_cluster_that_loses_a_worker_gives_the_same_scores_to_the_bit(tmp_path, cluster):
+    address, workers = cluster
+    config = tmp_path / "tiny.yaml"
+    config.write_text(TINY.replace("CYCLES", "3000"), encoding="utf-8")
+    process = bench(config, tmp_path / "b", "--scheduler", address)
+    wait_for(lambda: list((tmp_path / "b").rglob("scores.json")))
+    os.kill(workers[0].pid, signal.SIGKILL)
+    assert len(list((tmp_path / "b").rglob("scores.json"))) < 9
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    serial = bench(config, tmp_path / "a")
+    output, _ = serial.communicate(timeout=300)
+    assert serial.returncode == 0, output
+    assert len(rows_of(tmp_path / "a/scores.csv")) == 9
+    assert (tmp_path / "a/scores.csv").read_bytes() == (tmp_path / "b/scores.csv").read_bytes()
+
+
+@pytest.mark.slow
+def test_that_a_sweep_that_is_killed_goes_on_where_it_was(tmp_path):
+    config = tmp_path / "tiny.yaml"
+    config.write_text(TINY.replace("CYCLES", "3000"), encoding="utf-8")
+    process = bench(config, tmp_path / "a")
+    wait_for(lambda: len(list((tmp_path / "a").rglob("scores.json"))) >= 2)
+    process.kill()
+    process.communicate()
+    done = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("scores.json")}
+    assert 2 <= len(done) < 9
+    again = bench(config, tmp_path / "a", "--workers", "2")
+    output, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, output
+    assert f"(1 of {9 - len(done)}, " in output
+    assert all(path.stat().st_mtime_ns == changed for path, changed in done.items())
+    assert len(rows_of(tmp_path / "a/scores.csv")) == 9
