@@ -26,8 +26,9 @@ class BootstrapPF:
 
     Args:
         model: The forecast model.
-        bandwidth: Of the kernel that parts equal particles, as a fraction of the analysis spread, in [0, 1). Without
-            model errors 0 lets the particles collapse into one.
+        bandwidth: Of the kernel that parts equal particles, as a fraction of the analysis spread. Without model errors
+            0 lets the particles collapse into one; good values fall with the members, on three variables from 0.5 for
+            100 to 0.1 for 4000.
 
     Exact when: N -> inf and bandwidth 0; error O(N^-1/2), growing exponentially with the number of observations.
     Source: Gordon et al. (1993), https://doi.org/10.1049/ip-f-2.1993.0015

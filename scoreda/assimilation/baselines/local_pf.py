@@ -3,7 +3,7 @@
 import numpy as np
 
 from scoreda.assimilation.baselines.ensembles import forecast_and_analyse
-from scoreda.assimilation.baselines.resampling import log_likelihood, survivors, systematic
+from scoreda.assimilation.baselines.resampling import survivors, systematic
 from scoreda.assimilation.baselines.serial import check_independent, singles
 from scoreda.assimilation.baselines.serial_kernels import merge
 from scoreda.assimilation.localisation import Distance, Localisation, Taper, gaspari_cohn, located
@@ -25,7 +25,8 @@ class LocalPF:
        r_2 / r_1 = \frac{N (1 - l)}{l \sum w} $$
 
     with k the members resampled by the weights w of the members as they stand. Where the paper's mean holds up to
-    sampling error, here it is exact; its final mapping of the marginals by kernel densities is left out.
+    sampling error, here it is exact; its final mapping of the marginals by kernel densities is left out. With a perfect
+    model it needs inflation: `Inflated(LocalPF(model, radius), RTPS(0.4))`.
 
     Args:
         model: The forecast model.
@@ -75,17 +76,18 @@ class LocalPF:
         grid = np.arange(float(self.model.size))
         near = self.localisation.near(grid, self.model.size, located(obs.operator, "LocalPF"))
         prior = np.ascontiguousarray(E.T)
-        Z, omega = prior.copy(), np.ones_like(prior)
+        Z, omega, given = prior.copy(), np.ones_like(prior), self._weights(E, obs)
         for j, one in enumerate(singles(obs)):
-            w = self._weights(Z.T, one)
+            w = self._weights(Z.T, one)[:, 0]
             kept = survivors(systematic(w / w.sum(), rng))
             part = slice(near.start[j], near.start[j + 1])
-            merge(Z, prior, omega, self._weights(E, one), kept, w.sum(), near.obs[part], near.weight[part])
+            merge(Z, prior, omega, given[:, j].copy(), kept, w.sum(), near.obs[part], near.weight[part])
         return np.ascontiguousarray(Z.T), dict(ess=_mean_size(omega))
 
     def _weights(self, E: np.ndarray, obs: Observation) -> np.ndarray:
-        """Return the weights `(N,)` of the members, 1 at the error's mode."""
-        return 1 - self.alpha + self.alpha * np.exp(log_likelihood(E, obs) - obs.error.log_density(np.zeros(1)).sum())
+        """Return the weight of every member by every observation `(N, Ny)`, 1 at the error's mode."""
+        relative = obs.error.log_density(obs.values - obs.operator(E)) - obs.error.log_density(np.zeros(obs.error.size))
+        return 1 - self.alpha + self.alpha * np.exp(relative)
 
 
 def _mean_size(omega: np.ndarray) -> float:

@@ -50,10 +50,10 @@ def survivors(index: np.ndarray) -> np.ndarray:
 
 
 def checked_bandwidth(h: float) -> float:
-    """Return the bandwidth; ValueError if it is not in [0, 1)."""
-    if not 0 <= h < 1:
+    """Return the bandwidth; ValueError if it is negative or not finite."""
+    if not (np.isfinite(h) and h >= 0):
         raise ValueError(
-            f"`bandwidth` must be in [0, 1), got {h}. It is the kernel's part of the spread; 0 repeats particles as "
+            f"`bandwidth` must not be negative, got {h}. It is the kernel's std over the particles'; 0 repeats them as "
             "they are."
         )
     return float(h)
@@ -62,16 +62,17 @@ def checked_bandwidth(h: float) -> float:
 def resampled(E: np.ndarray, w: np.ndarray, bandwidth: float, rng: np.random.Generator) -> np.ndarray:
     r"""Return equally weighted particles `(N, Nx)`: systematic resampling, then a Gaussian kernel about each.
 
-    $$ x_i = \bar x + \sqrt{1 - h^2}\, (x_{k_i} - \bar x) + h\, P^{1/2} \xi_i $$
+    $$ x_i = x_{k_i} + h\, P^{1/2} \xi_i $$
 
-    with the weighted mean and covariance P and the bandwidth h; drawing in towards the mean keeps both as they were.
+    with the weighted covariance P and the bandwidth h. The covariance grows by the factor 1 + h^2. Drawing the
+    particles in towards their mean would undo that (Liu and West 2001), but a filter so regularised finds back less
+    well: with 100 particles and h = 0.5 it lost Lorenz63 on three seeds of three, and this one on none.
 
-    Source: Liu and West (2001), https://doi.org/10.1007/978-1-4757-3437-9_10
+    Source: Musso et al. (2001), https://doi.org/10.1007/978-1-4757-3437-9_12
     """
     chosen = E[systematic(w, rng)]
     if not bandwidth:
         return chosen
-    mean = w @ E
-    A = E - mean
-    jitter = rng.multivariate_normal(np.zeros(len(mean)), (w[:, None] * A).T @ A, len(E), "ignore", method="eigh")
-    return mean + np.sqrt(1 - bandwidth**2) * (chosen - mean) + bandwidth * jitter
+    A = E - w @ E
+    P = (w[:, None] * A).T @ A
+    return chosen + bandwidth * rng.multivariate_normal(np.zeros(len(P)), P, len(E), "ignore", method="eigh")
