@@ -43,14 +43,15 @@ class EnKS:
     def step(self, state: State, obs: Observation, rng: np.random.Generator) -> tuple[State, Info]:
         """Forecast to `obs.time` and update the present and the past."""
         prior, steps = forecast_to(self.model, state.ensemble, state.time, obs.time, rng)
-        past, obs, E = state.memory["smoothed"][-self.lag :] if self.lag else [], obs.present(), prior
+        past, obs, E = list(state.memory["smoothed"]), obs.present(), prior
         if not obs.is_empty and np.isfinite(prior).all():
             E = inflated(prior, self.inflation)
             weights = self._weights(E, obs, rng)
             E, past = weights(E), [weights(earlier) for earlier in past]
         diagnostics = dict(chi2=innovation_chi2(prior, obs), model_steps=float(steps * len(prior)))
-        times = np.append(state.memory["times"], obs.time)[-self.lag - 1 :]
-        return State(obs.time, E, {"smoothed": np.stack([*past, E]), "times": times}), Info(prior, diagnostics)
+        smoothed, times = np.stack([*past, E]), np.append(state.memory["times"], obs.time)
+        memory = {"smoothed": smoothed[-self.lag - 1 :], "times": times[-self.lag - 1 :]}
+        return State(obs.time, E, memory), Info(prior, diagnostics)
 
     def _weights(self, E: np.ndarray, obs: Observation, rng: np.random.Generator) -> Weights:
         d, Y = whitened_residuals(E, obs)

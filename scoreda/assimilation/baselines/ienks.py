@@ -1,6 +1,7 @@
 """The iterative ensemble Kalman smoother."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -76,7 +77,7 @@ class IEnKS:
     def step(self, state: State, obs: Observation, rng: np.random.Generator) -> tuple[State, Info]:
         """Forecast to `obs.time`, analyse the start of the window that ends there, and run it to the present."""
         analyse = self._analyse_often if self.multiple else self._analyse_once
-        return forecast_and_smooth(self.model, self.lag, state, obs, rng, lambda *now: analyse(*now, rng))
+        return forecast_and_smooth(self.model, self.lag, state, obs, rng, partial(analyse, rng=rng))
 
     def _analyse_once(
         self, forecast: State, lag: Lag, obs: Observation, flow: Flow, rng: np.random.Generator

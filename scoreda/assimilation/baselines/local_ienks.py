@@ -1,5 +1,7 @@
 """The local iterative ensemble Kalman smoother."""
 
+from functools import partial
+
 import numpy as np
 
 from scoreda.assimilation.baselines.checks import checked_count, checked_positive
@@ -75,7 +77,8 @@ class LocalIEnKS:
         Raises:
             ValueError: if the operator has no locations.
         """
-        return forecast_and_smooth(self.model, self.lag, state, obs, rng, lambda *now: self._smooth(*now, rng))
+        smooth = partial(self._smooth, rng=rng)
+        return forecast_and_smooth(self.model, self.lag, state, obs, rng, smooth)
 
     def _smooth(
         self, forecast: State, lag: Lag, obs: Observation, flow: Flow, rng: np.random.Generator
