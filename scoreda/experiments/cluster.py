@@ -3,6 +3,7 @@
 All of them are one function: it takes a task and its cells and yields outcomes in the order in which they are done.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -73,7 +74,7 @@ def _connected(workers: int, scheduler: str | None) -> Iterator["Client"]:
     with dask.config.set(threads):
         if scheduler is None:
             own = dict(n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None)
-            with LocalCluster(**own) as cluster, Client(cluster) as client:
+            with LocalCluster(**own, silence_logs=logging.ERROR) as cluster, Client(cluster) as client:
                 yield client
             return
         try:

@@ -56,6 +56,10 @@ class RunFolder:
         """Return where the truth and the observations of a case are, or those of one seed that has its own."""
         return self.path / case / ("twin.nc" if seed is None else f"twin.seed{seed}.nc")
 
+    def any_twin(self, case: str) -> Path:
+        """Return where a twin of a case is; where each seed has its own, that of one of them."""
+        return next(iter(sorted((self.path / case).glob("twin*.nc"))), self.twin(case))
+
     def result(self, case: str, method: str, seed: int) -> Path:
         """Return where the scores of one cell are; the cell is finished when they are there."""
         return self.analysis(case, method, seed).with_name("scores.json")

@@ -74,7 +74,7 @@ class _Case:
 
     @classmethod
     def read(cls, files: RunFolder, config: Mapping[str, Any], name: str, rows: Sequence[Mapping[str, str]]) -> "_Case":
-        attrs, sizes = _twin(files.twin(name))
+        attrs, sizes = _twin(files.any_twin(name))
         settings = config.get("cases", {}).get(name, {})
         return cls(name, settings, results(row for row in rows if row["case"] == name), attrs, sizes)
 

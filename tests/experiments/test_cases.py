@@ -6,6 +6,7 @@ from scoreda.datasets import model_of, open_dataset, truth_model_of
 from scoreda.errors import ScoredaError
 from scoreda.experiments.config import Experiment, load_config, resolved
 from scoreda.experiments.folder import RunFolder
+from scoreda.experiments.report import write_report
 from scoreda.experiments.run import run_experiment
 from scoreda.experiments.shipped import shipped_configs
 from scoreda.experiments.twins import make_twins
@@ -182,6 +183,7 @@ def test_that_every_seed_has_its_own_twin_if_asked_for(load, tmp_path):
     files = [RunFolder(tmp_path / "run").analysis("one", "etkf", seed) for seed in (1, 2)]
     truths = [open_dataset(path)["truth"].values for path in files]
     assert abs(truths[0] - truths[1]).max() > 1
+    assert "All 8 variables are observed" in write_report(tmp_path / "run").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", BENCH)
