@@ -172,6 +172,13 @@ def test_that_a_bad_grid_is_refused(change, text):
         experiment({"letkf": {"kind": "letkf"} | change})
 
 
+def test_that_settings_can_be_run_as_written():
+    config = experiment({"letkf": GRID | {"radius": 3.0}}).untuned()
+    method = config.cases["one"].methods["letkf"]
+    assert (method.radius, method.inflation) == (3.0, 1.0)
+    assert trials_of(config) is None
+
+
 def test_that_a_method_is_not_tuned_on_the_seeds_it_is_scored_on():
     with pytest.raises(ValueError, match=r"\[101\] are the seeds of the tuning too"):
         experiment({"letkf": GRID}, seeds=[1, 101])
