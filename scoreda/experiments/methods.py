@@ -134,6 +134,36 @@ class Likely(Settings):
         return LikelihoodAware(method, self.sites) if self.sites else method
 
 
+class Inflatable(Settings):
+    """What filters have whose ensembles can be inflated from outside.
+
+    Attributes:
+        rtps: Relaxation of the analysis to the forecast's spread; 1 restores it.
+        rtpp: Relaxation to the forecast's perturbations; members must not be rotated.
+        adaptive: How far an inflation estimated from the innovations may drift between two observation times.
+    """
+
+    ours = Settings.ours | {"rtps", "rtpp", "adaptive"}
+    rtps: float | None = Field(default=None, ge=0)
+    rtpp: float | None = Field(default=None, ge=0)
+    adaptive: Positive | None = None
+
+    def build(self, parts: Parts) -> "Method":
+        """Return the method inside the inflation schemes asked for."""
+        from scoreda.assimilation import RTPP, RTPS, Adaptive, Inflated
+
+        method = super().build(parts)
+        for scheme, setting in ((Adaptive, self.adaptive), (RTPS, self.rtps), (RTPP, self.rtpp)):
+            method = method if setting is None else Inflated(method, scheme(setting))
+        return method
+
+
+class GaussianFilter(Inflatable, Likely):
+    """What filters have that take errors for Gaussian."""
+
+    ours = Inflatable.ours | Likely.ours
+
+
 class FreeRunSettings(Settings):
     """No assimilation."""
 
@@ -157,15 +187,84 @@ class OISettings(Settings):
     kind: Literal["oi"]
 
 
-class EnKFSettings(Settings):
+class PersistenceSettings(Settings):
+    """The optimal interpolation of the time before."""
+
+    home = "scoreda.assimilation.baselines", "Persistence"
+    ingredients = {"climatology": "climatology"}
+    kind: Literal["persistence"]
+
+
+class CovarianceFilter(GaussianFilter):
+    """What filters have that apply one gain to all members; `radius` tapers their covariances."""
+
+    inflation: Positive = 1.0
+    radius: Positive | None = None
+    periodic: bool = True
+
+
+class EnKFSettings(CovarianceFilter):
     """The stochastic EnKF."""
 
     home = "scoreda.assimilation.baselines", "StochasticEnKF"
     kind: Literal["enkf"]
+
+
+class DEnKFSettings(CovarianceFilter):
+    """The deterministic EnKF."""
+
+    home = "scoreda.assimilation.baselines", "DEnKF"
+    kind: Literal["denkf"]
+
+
+class SerialEnSRFSettings(GaussianFilter):
+    """The serial ensemble square-root filter, or ensemble adjustment filter."""
+
+    home = "scoreda.assimilation.baselines", "SerialEnSRF"
+    kind: Literal["serial_ensrf"]
+    radius: Positive | None = None
     inflation: Positive = 1.0
+    rotate: bool = False
+    periodic: bool = True
 
 
-class ETKFSettings(Likely):
+class RankHistogramSettings(Inflatable):
+    """The rank-histogram filter, which takes errors as they are."""
+
+    home = "scoreda.assimilation.baselines", "RankHistogramFilter"
+    kind: Literal["rank_histogram"]
+    radius: Positive | None = None
+    inflation: Positive = 1.0
+    periodic: bool = True
+
+
+class BootstrapPFSettings(Settings):
+    """The bootstrap particle filter; `bandwidth` parts equal particles."""
+
+    home = "scoreda.assimilation.baselines", "BootstrapPF"
+    kind: Literal["bootstrap_pf"]
+    bandwidth: float = Field(default=0.2, ge=0)
+
+
+class OptimalPFSettings(Settings):
+    """The particle filter with the optimal proposal, for models with additive errors."""
+
+    home = "scoreda.assimilation.baselines", "OptimalPF"
+    kind: Literal["optimal_pf"]
+    bandwidth: float = Field(default=0.0, ge=0)
+
+
+class LocalPFSettings(Inflatable):
+    """The local particle filter; it needs `rtps` where the model is perfect."""
+
+    home = "scoreda.assimilation.baselines", "LocalPF"
+    kind: Literal["local_pf"]
+    radius: Positive
+    alpha: float = Field(default=0.98, gt=0, le=1)
+    periodic: bool = True
+
+
+class ETKFSettings(GaussianFilter):
     """The ensemble transform Kalman filter."""
 
     home = "scoreda.assimilation.baselines", "ETKF"
@@ -174,7 +273,7 @@ class ETKFSettings(Likely):
     rotate: bool = True
 
 
-class LETKFSettings(Likely):
+class LETKFSettings(GaussianFilter):
     """The local ensemble transform Kalman filter; `radius` is the Gaspari-Cohn half-width in grid points."""
 
     home = "scoreda.assimilation.baselines", "LETKF"
@@ -303,7 +402,14 @@ MethodSection = Annotated[
     FreeRunSettings
     | ClimatologySettings
     | OISettings
+    | PersistenceSettings
     | EnKFSettings
+    | DEnKFSettings
+    | SerialEnSRFSettings
+    | RankHistogramSettings
+    | BootstrapPFSettings
+    | OptimalPFSettings
+    | LocalPFSettings
     | ETKFSettings
     | LETKFSettings
     | ThreeDVarSettings

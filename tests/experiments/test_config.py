@@ -1,9 +1,10 @@
 import inspect
 import typing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import yaml
+from pydantic import TypeAdapter
 
 from scoreda.diffusion import EDM, ConvNet1d, TrainSettings
 from scoreda.errors import ScoredaError
@@ -12,7 +13,7 @@ from scoreda.experiments.config import Experiment, Training, load_any, load_conf
 from scoreda.experiments.methods import MethodSection, Parts, Settings
 from scoreda.experiments.shipped import find_config, shipped_configs
 from scoreda.experiments.yaml_source import dump
-from scoreda.models import Lorenz96
+from scoreda.models import AdditiveError, Lorenz96, WithModelError
 
 GOOD = """\
 name: small
@@ -291,7 +292,16 @@ def test_that_every_kind_of_method_builds(section, tiny_parts):
     kind = typing.get_args(section.model_fields["kind"].annotation)[0]
     needed = {"radius": 2.0} if "radius" in section.model_fields else {}
     method: Settings = section(kind=kind, **needed)
-    assert method.build(tiny_parts).name == kind
+    random = WithModelError(tiny_parts.model, AdditiveError(0.1))
+    parts = replace(tiny_parts, model=random) if kind == "optimal_pf" else tiny_parts
+    assert method.build(parts).name == kind
+
+
+def test_that_inflation_schemes_go_around_the_method_in_a_fixed_order(tiny_parts):
+    filters = TypeAdapter(MethodSection)
+    method = filters.validate_python({"kind": "denkf", "rtps": 0.3, "adaptive": 0.1, "sites": 1}).build(tiny_parts)
+    assert method.name == "denkf_sites_adaptive_rtps"
+    assert (method.scheme.alpha, method.method.scheme.std) == (0.3, 0.1)
 
 
 @pytest.fixture(scope="module")

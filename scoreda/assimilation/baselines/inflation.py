@@ -162,8 +162,7 @@ class Inflated:
 
     def __init__(self, method: Any, scheme: Inflation) -> None:
         self.method, self.scheme, self.model = method, scheme, method.model
-        self.rotate = bool(getattr(method, "rotate", False))
-        if self.rotate and scheme.keeps_members:
+        if scheme.keeps_members and _rotates(method):
             raise ValueError(
                 f"{scheme.name} mixes members of the analysis with those of the forecast, but {method.name} rotates "
                 "them. Pass rotate=False to it, or use RTPS."
@@ -198,6 +197,11 @@ class Inflated:
                 f"{self.method.name} does not analyse the forecast it is given, so it cannot be inflated from outside. "
                 "Use its own `inflation`."
             )
+
+
+def _rotates(method: Any) -> bool:
+    """Return whether a filter, or the one inside it, rotates its members."""
+    return getattr(method, "rotate", False) or (hasattr(method, "method") and _rotates(method.method))
 
 
 def _checked_relaxation(alpha: float) -> float:
