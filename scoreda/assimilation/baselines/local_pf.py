@@ -26,7 +26,7 @@ class LocalPF:
 
     with k the members resampled by the weights w of the members as they stand. Where the paper's mean holds up to
     sampling error, here it is exact; its final mapping of the marginals by kernel densities is left out. With a perfect
-    model it needs inflation: `Inflated(LocalPF(model, radius), RTPS(0.4))`.
+    model it needs inflation: `Inflated(LocalPF(model, radius), RTPS(0.5))`.
 
     Args:
         model: The forecast model.
