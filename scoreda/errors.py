@@ -1,9 +1,13 @@
-"""The one exception of the package, and the nearest-name hint that its messages end with."""
+"""The one exception of the package, and how names that nobody knows are answered."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from inspect import signature
+from typing import Any, TypeVar
 
-__all__ = ["ScoredaError", "suggest"]
+__all__ = ["ScoredaError", "choose", "construct", "require_known", "suggest"]
+
+T = TypeVar("T")
 
 
 class ScoredaError(ValueError):
@@ -15,3 +19,36 @@ def suggest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     near = get_close_matches(name, known, n=1, cutoff=0.6)
     return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+
+
+def choose(what: str, name: str, known: Mapping[str, T]) -> T:
+    """Return `known[name]`.
+
+    Raises:
+        ScoredaError: if there is none; the message names the nearest.
+    """
+    if name not in known:
+        raise ScoredaError(f"unknown {what} '{name}'; {suggest(name, known)}")
+    return known[name]
+
+
+def construct(what: str, spec: Mapping[str, Any], kinds: Mapping[str, Any], *args: Any) -> Any:
+    """Return `kinds[name](*args, **settings)` of a `spec` that holds `name` and settings.
+
+    Raises:
+        ScoredaError: if there is no such name, or no such setting; the message names the nearest.
+    """
+    name = spec.get("name", "")
+    kind, settings = choose(what, name, kinds), {key: value for key, value in spec.items() if key != "name"}
+    require_known(f"setting of {what} '{name}':", settings, signature(kind).parameters)
+    return kind(*args, **settings)
+
+
+def require_known(what: str, names: Iterable[str], known: Mapping[str, Any]) -> None:
+    """Refuse names that are not known.
+
+    Raises:
+        ScoredaError: at the first; the message names the nearest.
+    """
+    for name in names:
+        choose(what, name, known)

@@ -1,6 +1,7 @@
 """A learned prior: a denoiser, its normaliser and where it came from, in one file of safetensors."""
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -17,7 +18,7 @@ from scoreda.datasets.normaliser import Normaliser
 from scoreda.diffusion.denoisers import KarrasDenoiser, LearnedDenoiser, denoiser_from_spec
 from scoreda.diffusion.networks import network_from_spec
 from scoreda.diffusion.samplers import HeunSampler, noise
-from scoreda.diffusion.schedules import Schedule, expand, schedule_from_spec
+from scoreda.diffusion.schedules import Schedule, expand, schedule_from_spec, terminal_ratio
 from scoreda.errors import ScoredaError, suggest
 
 __all__ = ["Prior", "load_prior", "save_prior", "shipped_priors"]
@@ -80,14 +81,29 @@ class Prior:
     def under(self, schedule: Schedule) -> "Prior":
         """Return the same prior in another schedule's time, which most samplers and guidance methods work in.
 
+        The covariance of x given x_t, which guidance takes from the network's slope times s^2, is the error of that
+        slope where s = sigma / alpha lies far beyond the training's. So start near its end: `VPCosine(margin=1 / 80)`
+        for weights trained under EDM to sigma = 80.
+
         Raises:
             ValueError: if the weights know noise levels by the times of their own schedule only.
+
+        Warns:
+            UserWarning: if the schedule starts from more than four times the noise of the weights' own.
         """
         own, denoiser = self.denoiser.schedule.spec(), copy(self.denoiser)
         if schedule.spec() != own and not isinstance(denoiser, KarrasDenoiser):
             raise ValueError(
                 f"the weights were trained under the schedule {own} and know no other, got {schedule.spec()}. "
                 "Use that schedule, or train again under this one."
+            )
+        ours, theirs = terminal_ratio(self.denoiser.schedule), terminal_ratio(schedule)
+        if theirs > 4 * ours:
+            warnings.warn(
+                f"schedule '{schedule.name}' starts at sigma / alpha = {theirs:.3g}, the weights' own at {ours:.3g}: "
+                "guidance may run away there. Pass a schedule that ends nearer, such as VPCosine(margin="
+                f"{1 / ours:.2g}).",
+                stacklevel=2,
             )
         denoiser.schedule = schedule
         return Prior(denoiser, self.normaliser, self.card)

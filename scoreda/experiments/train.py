@@ -127,11 +127,13 @@ def _claimed(settings: Settings, out: Path, resume: bool, overwrite: bool) -> Ru
     from scoreda.diffusion.training import Ranks
 
     folder, ranks = RunFolder(out), Ranks.current()
-    if ranks.first:
+
+    def claim() -> None:
         _claim(settings, folder, resume, overwrite)
         if "system" in settings and ranks.size > 1:
             _simulated(settings, folder)
-    ranks.wait()
+
+    ranks.lead(claim)
     return folder
 
 

@@ -116,6 +116,6 @@ def sample_paths(
 
 def histogram(ax: Axes, values: ArrayLike, x: ArrayLike, bins: int, label: str = "") -> None:
     """Draw the density of `values` within the range of `x`; the share outside it counts as well."""
-    values = np.ravel(np.asarray(values))
-    counts, edges = np.histogram(values, bins, range=(np.min(x), np.max(x)))
+    values, x = np.ravel(np.asarray(values)), np.asarray(x)
+    counts, edges = np.histogram(values, bins, range=(x.min(), x.max()))
     ax.stairs(counts / (values.size * np.diff(edges)), edges, label=label, **SHADE)

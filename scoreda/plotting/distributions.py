@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from scoreda.plotting.style import COLOURS, GREY, colour, legend_above, line_look, new_axes, plain_log, tidy
 from scoreda.verification.arrays import energy_spectrum
+from scoreda.verification.fields import densities
 
 __all__ = ["marginal", "rank_histogram", "spectrum"]
 
@@ -48,10 +49,8 @@ def marginal(states: Mapping[str, ArrayLike], ax: Axes | None = None, *, bins: i
         label: Name and units of the values.
     """
     ax = new_axes(ax, width=4.4)
-    values = {name: np.asarray(samples, dtype=np.float64).ravel() for name, samples in states.items()}
-    edges = np.histogram_bin_edges(np.concatenate(list(values.values())), bins)
-    for k, (name, sample) in enumerate(values.items()):
-        density, _ = np.histogram(sample, edges, density=True)
+    edges, curves = densities(*states.values(), bins=bins)
+    for k, (name, density) in enumerate(zip(states, curves, strict=True)):
         look: dict[str, Any] = (
             dict(color=GREY, alpha=0.35, fill=True) if k == 0 else dict(color=colour(k - 1), linewidth=1.4)
         )

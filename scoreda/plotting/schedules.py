@@ -29,7 +29,7 @@ def noise_schedule(
     ax = new_axes(ax, width=4.4)
     for k, (name, values) in enumerate({r"signal $\alpha_t$": alpha, r"noise $\sigma_t$": sigma}.items()):
         ax.plot(t, values, color=COLOURS[k], linewidth=1.6, linestyle=("-", (0, (4, 2)))[k], label=name)
-    if np.max(sigma) > HIGHEST_LINEAR:
+    if np.asarray(sigma).max() > HIGHEST_LINEAR:
         plain_log(ax)
     ax.set_xlabel(DIFFUSION_TIME)
     ax.set_ylabel("scale (normalised units)")

@@ -107,7 +107,8 @@ def correlation(
     """
     ax = new_axes(ax, width=4.4)
     for index, (name, values) in enumerate(correlations.items()):
-        ax.plot(spacing * np.arange(np.size(values)), values, label=name, **line_look(index))
+        values = np.asarray(values)
+        ax.plot(spacing * np.arange(values.size), values, label=name, **line_look(index))
     ax.axhline(0, color=GREY, linewidth=0.8)
     ax.set_xlabel(label)
     ax.set_ylabel("correlation")

@@ -86,6 +86,35 @@ def interrupt_at(step):
 # Shares of a batch.
 
 
+REFUSED = """
+import sys
+from scoreda.diffusion.training import Ranks, process_group
+from scoreda.errors import ScoredaError
+
+def refuse():
+    raise ScoredaError("the folder is another run's")
+
+with process_group():
+    done = []
+    Ranks.current().lead(lambda: done.append(Ranks.current().rank))
+    assert done == ([0] if Ranks.current().first else [])
+    try:
+        Ranks.current().lead(refuse)
+    except ScoredaError as error:
+        sys.exit(7 if str(error) == "the folder is another run's" else 1)
+"""
+
+
+def test_that_what_the_first_process_refuses_all_refuse_in_the_same_words():
+    assert together(2, REFUSED) == [7, 7]
+
+
+def test_that_a_process_of_its_own_leads():
+    done = []
+    Ranks().lead(lambda: done.append(True))
+    assert done == [True]
+
+
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_that_shares_are_equal_and_make_up_the_batch(size):
     parts = [torch.arange(8)[Ranks(rank, size).share(8)] for rank in range(size)]

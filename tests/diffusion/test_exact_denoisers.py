@@ -166,6 +166,31 @@ def test_that_shapes_that_disagree_are_refused():
         GaussianMixture(-weights, means, covs, EDM())
 
 
+@pytest.mark.parametrize("kind", ["gaussian", "mixture", "circulant"])
+def test_that_what_is_no_covariance_is_refused(kind):
+    weights, means, covs = parts()
+    make = {
+        "gaussian": lambda: GaussianDenoiser(means[0], -covs[0], EDM()),
+        "mixture": lambda: GaussianMixture(weights, means, -covs, EDM()),
+        "circulant": lambda: CirculantGaussian(0.0, torch.tensor([1.0, -0.1, 1.0]), EDM()),
+    }
+    with pytest.raises(ValueError, match=r"has a negative eigenvalue, -.*Pass the covariance of the data"):
+        make[kind]()
+
+
+def test_that_rounding_below_zero_is_no_negative_eigenvalue():
+    rows = torch.randn(3, 40, generator=torch.Generator().manual_seed(0))
+    denoiser = GaussianDenoiser(torch.zeros(40), rows.T @ rows, EDM())
+    orthogonal = torch.linalg.svd(rows)[2][3:4]
+    assert float(denoiser(orthogonal, 0.5).norm()) < 1e-4
+
+
+@pytest.mark.parametrize(("size", "dtype"), [(12, torch.float32), (8, F64)])
+def test_that_a_spectrum_of_other_states_is_refused(size, dtype):
+    with pytest.raises(ValueError, match=rf"need a spectrum \({size // 2 + 1},\) like them, got \(5,\), torch.float32"):
+        CirculantGaussian(0.0, torch.ones(5), EDM())(torch.zeros(2, 1, size, dtype=dtype), 0.4)
+
+
 EXACT = {
     "gaussian": lambda: GaussianDenoiser(parts()[1][0], parts()[2][0], VPCosine()),
     "mixture": lambda: GaussianMixture(*parts(), VPCosine()),

@@ -219,6 +219,14 @@ def test_that_unknown_settings_are_refused(settings, message):
         HeunSampler(make_denoiser(EDM()), **settings)
 
 
-def test_that_a_start_at_the_data_is_refused():
-    with pytest.raises(ValueError, match="above 0, where the data are, got 0"):
-        HeunSampler(make_denoiser(EDM()))(states(), start=0.0)
+@pytest.mark.parametrize("start", [0.0, 1.5])
+def test_that_a_start_at_the_data_or_beyond_noise_is_refused(start):
+    with pytest.raises(ValueError, match=f"above 0, where the data are, and at most 1, where noise is, got {start}"):
+        HeunSampler(make_denoiser(EDM()))(states(), start=start)
+
+
+def test_that_samples_that_are_not_finite_are_warned_of():
+    x = states()
+    x[1, 0, 0] = torch.nan
+    with pytest.warns(RuntimeWarning, match=f"1 of {len(x)} samples are not finite"):
+        HeunSampler(make_denoiser(EDM()), 2)(x)

@@ -210,3 +210,15 @@ def test_that_a_moving_picture_has_every_frame_and_rests_on_the_last(tmp_path):
     assert durations[:2] == [250, 250] and sum(durations) == 7 * 250
     with pytest.raises(ScoredaError, match="at least one state, got none"):
         plotting.save_gif(tmp_path / "none.gif", [], lambda ax, k: None)
+
+
+def test_that_tensors_are_drawn_like_arrays():
+    torch = pytest.importorskip("torch")
+    t, x = torch.linspace(0, 1, 5), torch.linspace(-2, 2, 5)
+    axes = [
+        (plotting.noise_schedule(t, 1 - t, t), 0, 1 - t),
+        (plotting.correlation({"a": 1 - t}), 0, 1 - t),
+        (plotting.marginal_and_potential(x, x, torch.exp(-x)), 0, torch.exp(-x)),
+    ]
+    for ax, line, drawn in axes:
+        np.testing.assert_array_equal(ax.lines[line].get_ydata(), drawn)

@@ -19,7 +19,7 @@ from scoreda.diffusion.denoisers.parametrisations import TARGETS, Target, conver
 from scoreda.diffusion.denoisers.target import NOISE_INPUTS, TargetDenoiser
 from scoreda.diffusion.denoisers.weightings import WEIGHTINGS
 from scoreda.diffusion.schedules import Schedule
-from scoreda.errors import ScoredaError, suggest
+from scoreda.errors import construct
 
 __all__ = [
     "DENOISERS",
@@ -50,10 +50,6 @@ def denoiser_from_spec(spec: Mapping[str, Any], network: nn.Module, schedule: Sc
     """Build a denoiser around a network and a schedule from `denoiser.spec()`.
 
     Raises:
-        ScoredaError: if there is no denoiser of that name.
+        ScoredaError: if there is no denoiser of that name, or it has no such setting.
     """
-    settings = dict(spec)
-    name = settings.pop("name", "")
-    if name not in DENOISERS:
-        raise ScoredaError(f"unknown denoiser '{name}'; {suggest(name, DENOISERS)}")
-    return DENOISERS[name](network, schedule, **settings)
+    return construct("denoiser", spec, DENOISERS, network, schedule)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from scoreda.diffusion.schedules import Schedule, expand
 
-__all__ = ["Denoiser", "require_like", "score"]
+__all__ = ["Denoiser", "non_negative", "require_like", "score"]
 
 
 class Denoiser(Protocol):
@@ -41,3 +41,17 @@ def require_like(x_t: Tensor, reference: Tensor) -> None:
             f"states of {found[0]} variables, {found[1]} on {found[2]}, do not fit a denoiser of {own[0]} variables, "
             f"{own[1]} on {own[2]}. Build it from tensors like the states, or pass states.to({own[1]})."
         )
+
+
+def non_negative(values: Tensor, name: str) -> Tensor:
+    """Return the eigenvalues of a covariance without the small negative ones that rounding makes of zeros.
+
+    Raises:
+        ValueError: if one is negative beyond rounding.
+    """
+    if bool((values < -1e-5 * values.abs().max()).any()):
+        raise ValueError(
+            f"`{name}` has a negative eigenvalue, {float(values.min()):.3g}, so it is not a covariance. "
+            "Pass the covariance of the data."
+        )
+    return values.clamp_min(0)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from scoreda.diffusion.denoisers.base import require_like
+from scoreda.diffusion.denoisers.base import non_negative, require_like
 from scoreda.diffusion.schedules import Schedule, ratio
 
 __all__ = ["CirculantGaussian", "GaussianDenoiser"]
@@ -16,13 +16,17 @@ class GaussianDenoiser:
         mean: Shape `(n,)`, n = C L of the flattened samples.
         cov: Shape `(n, n)`, symmetric positive semi-definite.
         schedule: Any schedule.
+
+    Raises:
+        ValueError: if `cov` is not a covariance, or not of the size of `mean`.
     """
 
     def __init__(self, mean: Tensor, cov: Tensor, schedule: Schedule) -> None:
         if cov.shape != (len(mean), len(mean)):
             raise ValueError(f"`cov` must have shape ({len(mean)}, {len(mean)}), got {tuple(cov.shape)}.")
         self.mean, self.schedule = mean, schedule
-        self._values, self._vectors = torch.linalg.eigh(cov)
+        values, self._vectors = torch.linalg.eigh(cov)
+        self._values = non_negative(values, "cov")
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Return E[x | x_t], the shape of `x_t`."""
@@ -30,8 +34,7 @@ class GaussianDenoiser:
         t = torch.as_tensor(t, dtype=x_t.dtype, device=x_t.device)
         flat = x_t.flatten(1)
         alpha_t, s = ratio(self.schedule, t, flat)
-        w = self._values.clamp_min(0)
-        gain = w / (w + s**2)
+        gain = self._values / (self._values + s**2)
         return (self.mean + ((flat / alpha_t - self.mean) @ self._vectors * gain) @ self._vectors.T).reshape(x_t.shape)
 
 
@@ -45,13 +48,21 @@ class CirculantGaussian:
         spectrum: Eigenvalues of the circulant covariance, shape `(L // 2 + 1,)` in `rfft` order, or `(H, W // 2 + 1)`
             in that of `rfft2`.
         schedule: Any schedule.
+
+    Raises:
+        ValueError: if an eigenvalue is negative.
     """
 
     def __init__(self, mean: float, spectrum: Tensor, schedule: Schedule) -> None:
-        self.mean, self.spectrum, self.schedule = float(mean), spectrum, schedule
+        self.mean, self.spectrum, self.schedule = float(mean), non_negative(spectrum, "spectrum"), schedule
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """Return E[x | x_t] for `x_t` `(B, C, L)` or `(B, C, H, W)`."""
+        """Return E[x | x_t] for `x_t` `(B, C, L)` or `(B, C, H, W)`.
+
+        Raises:
+            ValueError: if states and spectrum are of different sizes or precisions.
+        """
+        self._check(x_t)
         t = torch.as_tensor(t, dtype=x_t.dtype, device=x_t.device)
         alpha_t, s = ratio(self.schedule, t, x_t)
         gain = self.spectrum / (self.spectrum + s**2)
@@ -59,3 +70,13 @@ class CirculantGaussian:
         axes = tuple(range(-len(sizes), 0))
         wave = torch.fft.rfftn(x_t / alpha_t - self.mean, dim=axes)
         return self.mean + torch.fft.irfftn(wave * gain, s=sizes, dim=axes)
+
+    def _check(self, x_t: Tensor) -> None:
+        *full, last = x_t.shape[-self.spectrum.ndim :]
+        wanted = ((*full, last // 2 + 1), x_t.dtype, x_t.device)
+        own = (tuple(self.spectrum.shape), self.spectrum.dtype, self.spectrum.device)
+        if wanted != own:
+            raise ValueError(
+                f"states {tuple(x_t.shape)}, {x_t.dtype} on {x_t.device}, need a spectrum {wanted[0]} like them, got "
+                f"{own[0]}, {own[1]} on {own[2]}. Build the denoiser from the spectrum of states of this size."
+            )

@@ -1,5 +1,7 @@
 """A weight for every noise level, learned with the denoiser."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -49,15 +51,7 @@ class LearnedWeighting(nn.Module):
         """Return u, the logarithm of the mean loss at noise levels sigma / alpha `(B,)`; 0 before training."""
         return self.u(ratio.log() / 4)[:, 0]
 
-    def loss(
-        self,
-        x: Tensor,
-        ratio: Tensor,
-        eps: Tensor,
-        norm: str = "l2",
-        known: Tensor | None = None,
-        **told: Tensor | None,
-    ) -> Tensor:
+    def loss(self, x: Tensor, ratio: Tensor, eps: Tensor, norm: str = "l2", **settings: Any) -> Tensor:
         """Return the balanced loss of each sample, `(B,)`, which may be negative; arguments as for the denoiser."""
         u = self.log_loss(ratio)
-        return self.denoiser.loss(x, ratio, eps, norm, known, **told) * torch.exp(-u) + u
+        return self.denoiser.loss(x, ratio, eps, norm, **settings) * torch.exp(-u) + u

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from scoreda.diffusion.denoisers.base import require_like
+from scoreda.diffusion.denoisers.base import non_negative, require_like
 from scoreda.diffusion.schedules import Schedule, ratio
 
 __all__ = ["Empirical", "GaussianMixture"]
@@ -24,7 +24,7 @@ class GaussianMixture:
         schedule: Any schedule.
 
     Raises:
-        ValueError: if shapes disagree or a weight is negative.
+        ValueError: if shapes disagree, a weight is negative, or one of `covs` is not a covariance.
     """
 
     def __init__(self, weights: Tensor, means: Tensor, covs: Tensor, schedule: Schedule) -> None:
@@ -38,7 +38,7 @@ class GaussianMixture:
             raise ValueError(f"`weights` must be non-negative and not all 0, got {weights.tolist()}.")
         self.weights, self.means, self.schedule = weights / weights.sum(), means, schedule
         values, self._vectors = torch.linalg.eigh(covs)
-        self._values = values.clamp_min(0)
+        self._values = non_negative(values, "covs")
 
     def __call__(self, x_t: Tensor, t: Tensor | float) -> Tensor:
         """Return E[x | x_t], the shape of `x_t` `(B, *)`."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from scoreda.errors import ScoredaError, suggest
+from scoreda.errors import choose
 
 __all__ = ["TARGETS", "Target", "convert", "target_by_name"]
 
@@ -98,9 +98,7 @@ def target_by_name(name: str, sigma_data: float = 1.0) -> Target:
     Raises:
         ScoredaError: if there is none of that name.
     """
-    if name not in TARGETS:
-        raise ScoredaError(f"unknown target '{name}'; {suggest(name, TARGETS)}")
-    return Target(TARGETS[name], sigma_data)
+    return Target(choose("target", name, TARGETS), sigma_data)
 
 
 def convert(value: Tensor, source: str, to: str, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from scoreda.diffusion.denoisers.learned import LearnedDenoiser
 from scoreda.diffusion.denoisers.parametrisations import target_by_name
 from scoreda.diffusion.denoisers.weightings import Weighting, weighting_by_name
 from scoreda.diffusion.schedules import Schedule, expand
-from scoreda.errors import ScoredaError, suggest
+from scoreda.errors import ScoredaError, choose
 
 __all__ = ["NOISE_INPUTS", "TargetDenoiser"]
 
@@ -131,11 +131,10 @@ def _weighting(weighting: str | Weighting, sigma_data: float) -> Weighting | Non
 
 
 def _noise_input(name: str, schedule: Schedule) -> Callable[[Any, Tensor], Tensor]:
-    if name not in NOISE_INPUTS:
-        raise ScoredaError(f"unknown noise input '{name}'; {suggest(name, NOISE_INPUTS)}")
+    noise_input = choose("noise input", name, NOISE_INPUTS)
     if name == "step" and not hasattr(schedule, "index"):
         raise ScoredaError(f"schedule '{schedule.name}' has no steps. Use DDPM, or noise_input='log_ratio'.")
-    return NOISE_INPUTS[name]
+    return noise_input
 
 
 def _short(value: object) -> str:

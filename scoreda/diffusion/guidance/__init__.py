@@ -20,7 +20,7 @@ from scoreda.diffusion.guidance.repaint import RePaint
 from scoreda.diffusion.guidance.sda import SDA
 from scoreda.diffusion.guidance.tmpd import TMPD
 from scoreda.diffusion.guidance.twisted_smc import TwistedSMC
-from scoreda.errors import ScoredaError, suggest
+from scoreda.errors import choose
 
 __all__ = [
     "DPS",
@@ -54,6 +54,4 @@ def guidance_by_name(name: str) -> type[Guidance]:
     Raises:
         ScoredaError: if there is none of that name.
     """
-    if name not in GUIDANCE:
-        raise ScoredaError(f"unknown guidance '{name}'; {suggest(name, GUIDANCE)}")
-    return GUIDANCE[name]
+    return choose("guidance", name, GUIDANCE)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from scoreda.diffusion.denoisers.base import non_negative
 from scoreda.diffusion.schedules import expand
 
 __all__ = ["Eigenbasis"]
@@ -31,9 +32,7 @@ class Eigenbasis:
         self.vectors: Tensor | None = None
         if covariance.ndim == 2:
             self.values, self.vectors = torch.linalg.eigh(covariance)
-        if bool((self.values < -1e-6 * self.values.abs().max()).any()):
-            raise ValueError(f"`covariance` has a negative eigenvalue, {float(self.values.min()):.3g}.")
-        self.values = self.values.clamp_min(0)
+        self.values = non_negative(self.values, "covariance")
 
     def apply(self, gain: Callable[[Tensor, Tensor], Tensor], s: Tensor, v: Tensor) -> Tensor:
         """Return `Q gain(values, s) Q^T v` for states `v` `(B, *)`; `s` a scalar or `(B,)`."""

@@ -32,7 +32,8 @@ class DiffPIR(Guidance):
         weight: As for every `Guidance`.
 
     Exact: never; an observation reaches only the variables that it sees. With `lam=1` and an operator that selects it
-    is `ConstantDerivative` with a derivative of 0.
+    is `ConstantDerivative` with a derivative of 0. With one that is not linear, its V, which has no bound, takes
+    early steps far beyond where the linearisation holds, and few of them come back.
     """
 
     name = "diffpir"

@@ -33,7 +33,8 @@ class DPS(Guidance):
         weight: As for every `Guidance`.
 
     Exact: never. Without any spread of x given x_t it follows the observations too closely, and an explicit sampler is
-    unstable where a step is large against R.
+    unstable where a step is large against R: 20 Heun steps on Lorenz96 are, at an error of .1 (normalised). The
+    normalised gradient, zeta near 1, is stable there.
     """
 
     name = "dps"

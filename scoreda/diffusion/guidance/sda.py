@@ -33,7 +33,10 @@ class SDA(Guidance):
         floor: Smallest eigenvalue of the full form's Gamma, lest directions without variance be taken as known.
         weight: As for every `Guidance`.
 
-    Exact: never; a small gamma follows the observations too closely.
+    Exact: never; a small gamma follows the observations too closely. The gain of one observation, about
+    s^2 / ((1 + s^2) (R + gamma s^2)), is far above 1 where R is small, and an explicit sampler runs away there: 20 Heun
+    steps on Lorenz96 with every fourth variable observed need gamma of .1 at an error of .1 (normalised) and .3 at .02.
+    The full form has no such limit.
     """
 
     name = "sda"

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from scoreda.errors import ScoredaError, suggest
+from scoreda.errors import choose
 
 __all__ = ["SOLVERS", "Product", "Solver", "conjugate_gradient", "exact", "gmres", "solver_by_name"]
 
@@ -70,13 +70,12 @@ def solver_by_name(name: str, iterations: int | None = None) -> Solver:
         ScoredaError: if there is none of that name.
         ValueError: if `iterations` is below 1, or the solver has none.
     """
-    if name not in SOLVERS:
-        raise ScoredaError(f"unknown solver '{name}'; {suggest(name, SOLVERS)}")
+    solver = choose("solver", name, SOLVERS)
     if iterations is None:
-        return SOLVERS[name]
+        return solver
     if name == "exact" or iterations < 1:
         raise ValueError(f"`iterations` must be at least 1 and is for cg and gmres, got {iterations} with '{name}'.")
-    return partial(SOLVERS[name], iterations=iterations)
+    return partial(solver, iterations=iterations)
 
 
 def _unit(w: Tensor, floor: Tensor) -> Tensor:

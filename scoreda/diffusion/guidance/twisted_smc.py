@@ -28,7 +28,7 @@ from scoreda.diffusion.denoisers import Denoiser
 from scoreda.diffusion.guidance.base import Linearised
 from scoreda.diffusion.guidance.observed import Observed
 from scoreda.diffusion.guidance.particles import Particles, effective_size, log_mean, systematic
-from scoreda.diffusion.schedules import Schedule, transition
+from scoreda.diffusion.schedules import Schedule, transition, white_noise
 
 __all__ = ["TwistedSMC"]
 
@@ -114,16 +114,12 @@ class TwistedSMC:
     def _step(self, swarm: Swarm, t: Tensor, s: Tensor) -> Swarm:
         """Carry particles from `t` to the earlier `s`; prior and proposal are Gaussians that differ by a shift."""
         keep, gain, std = reverse_kernel(self.schedule, t, s, self.spread)
-        eps = self._draw(swarm.x)
+        eps = white_noise(swarm.x, self.generator)
         x_s = keep * swarm.x + gain * swarm.x_hat_y + std * eps
         shift = gain * (swarm.x_hat_y - swarm.x_hat) / std
         log_p_over_q = -(shift * eps + shift.square() / 2).flatten(1).sum(1)
         x_hat, x_hat_y, log_twist = self._twist(x_s, s)
         return Swarm(x_s, x_hat, x_hat_y, log_twist, swarm.log_w + log_p_over_q + log_twist - swarm.log_twist)
-
-    def _draw(self, x: Tensor) -> Tensor:
-        device = self.generator.device
-        return torch.randn(x.shape, generator=self.generator, device=device, dtype=x.dtype).to(x.device)
 
     def _twist(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the denoised states, the guided ones and the log twist of each; at t = 0 it is the likelihood."""

@@ -18,7 +18,7 @@ from scoreda.diffusion.networks.embedding import NoiseEmbedding
 from scoreda.diffusion.networks.mlp import MLP
 from scoreda.diffusion.networks.presets import PRESETS
 from scoreda.diffusion.networks.unet import UNet1d, UNet2d
-from scoreda.errors import ScoredaError, suggest
+from scoreda.errors import construct
 
 __all__ = [
     "MLP",
@@ -42,10 +42,7 @@ def network_from_spec(spec: Mapping[str, Any]) -> nn.Module:
     """Build a network, with fresh weights, from `network.spec()`; a network inside it likewise.
 
     Raises:
-        ScoredaError: if there is no network of that name.
+        ScoredaError: if there is no network of that name, or it has no such setting.
     """
-    name = spec.get("name", "")
-    if name not in NETWORKS:
-        raise ScoredaError(f"unknown network '{name}'; {suggest(name, NETWORKS)}")
-    settings = {k: network_from_spec(v) if k == "network" else v for k, v in spec.items() if k != "name"}
-    return NETWORKS[name](**settings)
+    inner = {"network": network_from_spec(spec["network"])} if "network" in spec else {}
+    return construct("network", {**spec, **inner}, NETWORKS)

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from scoreda.diffusion.networks.base import choice
 from scoreda.diffusion.networks.blocks import NORMS, zeroed
+from scoreda.errors import choose
 
 __all__ = ["ATTENTIONS", "Attention"]
 
@@ -26,7 +26,7 @@ class Attention(nn.Module):
         super().__init__()
         if width % heads:
             raise ValueError(f"`heads` must divide the width, got {heads} heads and width {width}. Pass heads=1.")
-        self.attend, self.norm, self.heads = choice("attention", kind, ATTENTIONS), choice("norm", norm, NORMS), heads
+        self.attend, self.norm, self.heads = choose("attention", kind, ATTENTIONS), choose("norm", norm, NORMS), heads
         self.enter = nn.Linear(width, 3 * width, bias=False)
         self.leave = zeroed(nn.Linear(width, width))
 

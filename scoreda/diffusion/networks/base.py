@@ -2,16 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from scoreda.errors import suggest
+__all__ = ["ACTIVATIONS", "Network"]
 
-__all__ = ["Network", "choice"]
-
-T = TypeVar("T")
+ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "mish": nn.Mish, "silu": nn.SiLU, "tanh": nn.Tanh}
 
 AXES = {0: "", 1: ", L", 2: ", H, W"}
 
@@ -111,17 +109,6 @@ def joined(x: Tensor, condition: Tensor | None, given: Tensor | None, conditioni
     mask = x.new_ones(len(x), *ones, dtype=torch.bool) if given is None else given.reshape(-1, *ones)
     values = torch.where(mask, condition.to(x), 0.0)
     return torch.cat([x, values, mask.to(x).expand(-1, 1, *x.shape[2:])], dim=1)
-
-
-def choice(what: str, name: str, known: Mapping[str, T]) -> T:
-    """Return `known[name]`.
-
-    Raises:
-        ValueError: if there is none; the message names the nearest.
-    """
-    if name not in known:
-        raise ValueError(f"unknown {what} '{name}'; {suggest(name, known)}")
-    return known[name]
 
 
 def _plain(value: Any) -> Any:

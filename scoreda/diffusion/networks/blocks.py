@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scoreda.diffusion.networks.base import choice
+from scoreda.errors import choose
 
 __all__ = ["BLOCKS", "NORMS", "Conv", "FilmBlock", "Modulation", "ResidualBlock", "axes", "channel_norm", "zeroed"]
 
@@ -80,7 +80,7 @@ class ResidualBlock(nn.Module):
         self, inputs: int, outputs: int, kernel: int, circular: Sequence[bool], embedding: int, norm: str = "channel"
     ) -> None:
         super().__init__()
-        self.norm = choice("norm", norm, NORMS)
+        self.norm = choose("norm", norm, NORMS)
         self.modulation = Modulation(inputs, embedding) if embedding else None
         self.first = Conv(inputs, outputs, kernel, circular)
         self.second = zeroed(Conv(outputs, outputs, kernel, circular))
@@ -104,7 +104,7 @@ class FilmBlock(nn.Module):
         self, inputs: int, outputs: int, kernel: int, circular: Sequence[bool], embedding: int, norm: str = "channel"
     ) -> None:
         super().__init__()
-        self.norm = choice("norm", norm, NORMS)
+        self.norm = choose("norm", norm, NORMS)
         self.modulation = Modulation(outputs, embedding) if embedding else None
         self.first = Conv(inputs, outputs, kernel, circular)
         self.second = Conv(outputs, outputs, kernel, circular)

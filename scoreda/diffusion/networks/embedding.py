@@ -2,16 +2,16 @@
 
 import math
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from scoreda.diffusion.networks.base import choice
+from scoreda.diffusion.networks.base import ACTIVATIONS
+from scoreda.errors import choose, require_known
 
 __all__ = ["NoiseEmbedding"]
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "gelu": nn.GELU}
 
 
 class NoiseEmbedding(nn.Module):
@@ -27,7 +27,7 @@ class NoiseEmbedding(nn.Module):
         kind: "sinusoidal": frequencies in geometric progression. "fourier": drawn once from a Gaussian and kept with
             the weights (Tancik et al., 2020, https://arxiv.org/abs/2006.10739).
         features: Number of sines and cosines; default `width`.
-        activation: Between the two layers, "silu" or "gelu".
+        activation: Between the two layers: "silu", "gelu", "mish" or "tanh".
     """
 
     frequencies: Tensor
@@ -47,16 +47,23 @@ class NoiseEmbedding(nn.Module):
             raise ValueError(
                 f"a noise `embedding` must be at least 2 wide, got {width} of {features or width} features."
             )
-        frequencies = scale * choice("embedding", kind, FREQUENCIES)(number, base)
+        frequencies = scale * choose("embedding", kind, FREQUENCIES)(number, base)
         self.register_buffer("frequencies", frequencies, persistent=kind == "fourier")
-        between = choice("activation", activation, ACTIVATIONS)()
+        between = choose("activation", activation, ACTIVATIONS)()
         self.width = width
         self.mlp = nn.Sequential(nn.Linear(2 * number, width), between, nn.Linear(width, width), nn.SiLU())
 
     @classmethod
     def of(cls, settings: int | Mapping[str, Any]) -> "NoiseEmbedding":
-        """Build an embedding from its width, or from all its settings by name."""
-        return cls(**settings) if isinstance(settings, Mapping) else cls(settings)
+        """Build an embedding from its width, or from all its settings by name.
+
+        Raises:
+            ScoredaError: if it has no such setting.
+        """
+        if not isinstance(settings, Mapping):
+            return cls(settings)
+        require_known("setting of a noise embedding:", settings, signature(cls).parameters)
+        return cls(**settings)
 
     def forward(self, c: Tensor) -> Tensor:
         """Embed `c` `(B,)`, real or integer, as `(B, width)`."""

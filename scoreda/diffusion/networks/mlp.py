@@ -3,12 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from scoreda.diffusion.networks.base import Network, choice
+from scoreda.diffusion.networks.base import ACTIVATIONS, Network
 from scoreda.diffusion.networks.blocks import zeroed
+from scoreda.errors import choose
 
 __all__ = ["MLP"]
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {"mish": nn.Mish, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh}
 
 
 class MLP(Network):
@@ -32,7 +31,7 @@ class MLP(Network):
         self, channels: int = 2, width: int = 64, layers: int = 4, activation: str = "silu", conditioning: int = 0
     ) -> None:
         super().__init__(channels, conditioning, width=width, layers=layers, activation=activation)
-        act = choice("activation", activation, ACTIVATIONS)
+        act = choose("activation", activation, ACTIVATIONS)
         enter = [self.inputs + 1] + [width] * (layers - 1)
         hidden = [module for inputs in enter for module in (nn.Linear(inputs, width), act())]
         self.layers = nn.Sequential(*hidden, zeroed(nn.Linear(width, channels)))

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from scoreda.diffusion.networks.attention import Attention
-from scoreda.diffusion.networks.base import Network, choice
+from scoreda.diffusion.networks.base import Network
 from scoreda.diffusion.networks.blocks import BLOCKS, Conv, axes, zeroed
 from scoreda.diffusion.networks.embedding import NoiseEmbedding
 from scoreda.diffusion.networks.levels import Level, Parts
+from scoreda.errors import choose
 
 __all__ = ["UNet1d", "UNet2d"]
 
@@ -64,7 +65,7 @@ class UNet(Network):
         )  # fmt: skip
         each = axes(circular, self.dimensions)
         self.embedding = NoiseEmbedding.of(embedding)
-        kind = partial(choice("block", block, BLOCKS), kernel=kernel, circular=each, norm=norm)
+        kind = partial(choose("block", block, BLOCKS), kernel=kernel, circular=each, norm=norm)
         parts = Parts(
             block=partial(kind, embedding=self.embedding.width),
             blocks=blocks,

@@ -15,7 +15,7 @@ from scoreda.diffusion.samplers.euler_maruyama import EulerMaruyamaSampler
 from scoreda.diffusion.samplers.heun import HeunSampler
 from scoreda.diffusion.samplers.predictor_corrector import PredictorCorrectorSampler
 from scoreda.diffusion.samplers.spacing import SPACINGS, Spacing
-from scoreda.errors import ScoredaError, suggest
+from scoreda.errors import choose
 
 __all__ = [
     "SAMPLERS",
@@ -52,6 +52,4 @@ def sampler_by_name(name: str) -> type[Sampler]:
     Raises:
         ScoredaError: if there is no sampler of that name.
     """
-    if name not in SAMPLERS:
-        raise ScoredaError(f"unknown sampler '{name}'; {suggest(name, SAMPLERS)}")
-    return SAMPLERS[name]
+    return choose("sampler", name, SAMPLERS)

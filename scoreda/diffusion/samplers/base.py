@@ -1,5 +1,6 @@
 """The loop that all samplers share."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
@@ -10,6 +11,7 @@ from tqdm.auto import tqdm
 
 from scoreda.diffusion.denoisers import Denoiser
 from scoreda.diffusion.samplers.spacing import Spacing, spacing_by_name
+from scoreda.diffusion.schedules import white_noise
 
 __all__ = ["Sampler", "Step", "noise"]
 
@@ -63,14 +65,21 @@ class Sampler(ABC):
 
     def times(self, start: float = 1.0) -> Tensor:
         """Return the times visited, from `start` down to 0; a last step to zero noise follows unless `final="none"`."""
-        if start <= 0:
-            raise ValueError(f"`start` must be above 0, where the data are, got {start}. 1.0 starts from noise.")
+        if not 0 < start <= 1:
+            raise ValueError(
+                f"`start` must be above 0, where the data are, and at most 1, where noise is, got {start}. Pass 1.0."
+            )
         return self.spacing(self.denoiser.schedule, start, self.steps + (self.final == "none"))
 
     def __call__(self, x: Tensor, start: float = 1.0) -> Tensor:
-        """Return samples from noisy states `x` `(B, *)` at time `start`."""
+        """Return samples from noisy states `x` `(B, *)` at time `start`.
+
+        Warns:
+            RuntimeWarning: if a sample is not finite.
+        """
         for state in self.path(x, start):
             x = state
+        _warn_of_runaways(x)
         return x
 
     @torch.no_grad()
@@ -115,5 +124,15 @@ class Sampler(ABC):
     def draw(self, x: Tensor) -> Tensor:
         """Return white noise like `x` from the sampler's own generator."""
         self.require_generator()
-        device = self.generator.device  # type: ignore[union-attr]
-        return torch.randn(x.shape, generator=self.generator, device=device, dtype=x.dtype).to(x.device)
+        return white_noise(x, self.generator)  # type: ignore[arg-type]
+
+
+def _warn_of_runaways(x: Tensor) -> None:
+    lost = int((~x.isfinite()).flatten(1).any(1).sum())
+    if lost:
+        warnings.warn(
+            f"{lost} of {len(x)} samples are not finite: the steps are too large for what guides them. Take more steps,"
+            " or a guidance method that knows the spread of x given x_t, such as MomentMatching.",
+            RuntimeWarning,
+            stacklevel=3,
+        )

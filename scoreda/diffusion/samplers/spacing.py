@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from scoreda.diffusion.schedules import Schedule
-from scoreda.errors import ScoredaError, suggest
+from scoreda.errors import choose
 
 __all__ = ["SPACINGS", "Spacing", "karras", "log_snr", "spacing_by_name", "uniform"]
 
@@ -64,6 +64,4 @@ def spacing_by_name(name: str) -> Spacing:
     Raises:
         ScoredaError: if there is no spacing of that name.
     """
-    if name not in SPACINGS:
-        raise ScoredaError(f"unknown spacing '{name}'; {suggest(name, SPACINGS)}")
-    return SPACINGS[name]
+    return choose("spacing", name, SPACINGS)

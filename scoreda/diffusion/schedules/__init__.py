@@ -4,6 +4,7 @@ Every schedule rests on one kernel, $p(x_t \mid x) = N(\alpha_t x, \sigma_t^2 I)
 `t = 1` noise. One schedule object serves training, sampling and guidance, and is stored with the weights.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from scoreda.diffusion.schedules.base import (
@@ -16,7 +17,9 @@ from scoreda.diffusion.schedules.base import (
     noised,
     noised_stepwise,
     ratio,
+    terminal_ratio,
     transition,
+    white_noise,
 )
 from scoreda.diffusion.schedules.ddpm import DDPM
 from scoreda.diffusion.schedules.edm import EDM
@@ -25,7 +28,7 @@ from scoreda.diffusion.schedules.sub_vp import SubVP
 from scoreda.diffusion.schedules.ve import VE
 from scoreda.diffusion.schedules.vp import VPCosine
 from scoreda.diffusion.schedules.vp_linear import VPConstant, VPLinear
-from scoreda.errors import ScoredaError, suggest
+from scoreda.errors import construct
 
 __all__ = [
     "DDPM",
@@ -47,21 +50,19 @@ __all__ = [
     "noised_stepwise",
     "ratio",
     "schedule_from_spec",
+    "terminal_ratio",
     "transition",
+    "white_noise",
 ]
 
 KINDS = (DDPM, EDM, RectifiedFlow, SubVP, VE, VPConstant, VPCosine, VPLinear)
 SCHEDULES: dict[str, Any] = {kind.name: kind for kind in KINDS}
 
 
-def schedule_from_spec(spec: dict[str, Any]) -> Schedule:
+def schedule_from_spec(spec: Mapping[str, Any]) -> Schedule:
     """Rebuild a schedule from `schedule.spec()`.
 
     Raises:
-        ScoredaError: if there is no schedule of that name.
+        ScoredaError: if there is no schedule of that name, or it has no such setting.
     """
-    settings = dict(spec)
-    name = settings.pop("name", "")
-    if name not in SCHEDULES:
-        raise ScoredaError(f"unknown schedule '{name}'; {suggest(name, SCHEDULES)}")
-    return SCHEDULES[name](**settings)
+    return construct("schedule", spec, SCHEDULES)

@@ -17,8 +17,10 @@ __all__ = [
     "noised",
     "noised_stepwise",
     "ratio",
+    "terminal_ratio",
     "transition",
     "warn_of_terminal_signal",
+    "white_noise",
 ]
 
 NEGLIGIBLE = 0.05
@@ -52,8 +54,7 @@ class Schedule(Protocol):
 
 def warn_of_terminal_signal(schedule: Schedule, fix: str) -> None:
     """Warn if alpha / sigma at t = 1 is not negligible beside data of unit variance; for the end of a constructor."""
-    one = torch.ones((), dtype=torch.float64)
-    left = float(schedule.alpha(one) / schedule.sigma(one))
+    left = 1 / terminal_ratio(schedule)
     if left > NEGLIGIBLE:
         warnings.warn(
             f"schedule '{schedule.name}' ends with alpha / sigma = {left:.2g}: signal is left where samplers start "
@@ -61,6 +62,12 @@ def warn_of_terminal_signal(schedule: Schedule, fix: str) -> None:
             TerminalSignalWarning,
             stacklevel=3,
         )
+
+
+def terminal_ratio(schedule: Schedule) -> float:
+    """Return sigma / alpha at t = 1, where samplers start."""
+    one = torch.ones((), dtype=torch.float64)
+    return float(schedule.sigma(one) / schedule.alpha(one))
 
 
 def ratio(schedule: Schedule, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,12 +105,16 @@ def noised(schedule: Schedule, x: Tensor, t: Tensor, eps: Tensor) -> Tensor:
 
 def noised_stepwise(schedule: Schedule, x: Tensor, times: Tensor, generator: torch.Generator) -> Tensor:
     """Return `x_t` along increasing `times`, step by step from clean `x`; shape `(len(times), *x.shape)`."""
-    draw = lambda: torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-    states = [noised(schedule, x, times[0], draw())]
+    states = [noised(schedule, x, times[0], white_noise(x, generator))]
     for s, t in zip(times[:-1], times[1:], strict=True):
         factor, std = transition(schedule, s, t)
-        states.append(factor * states[-1] + std * draw())
+        states.append(factor * states[-1] + std * white_noise(x, generator))
     return torch.stack(states)
+
+
+def white_noise(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Return white noise of the shape, dtype and device of `x`; the generator may be on another device."""
+    return torch.randn(x.shape, generator=generator, device=generator.device, dtype=x.dtype).to(x.device)
 
 
 def expand(v: Tensor, x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ the reduction. `torchrun` starts them; on a CPU they talk through gloo, on GPUs 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from scoreda.errors import ScoredaError
 
 __all__ = ["Ranks", "process_group", "unsynchronised"]
 
@@ -56,6 +58,24 @@ class Ranks:
         total = x.clone()
         dist.all_reduce(total)
         return total / self.size
+
+    def lead(self, work: Callable[[], None]) -> None:
+        """Let the first process do `work` while the others wait; what it refuses, all of them refuse.
+
+        Raises:
+            ScoredaError: if the work of the first process fails.
+        """
+        if self.size == 1:
+            return work()
+        refusal: list[str | None] = [None]
+        try:
+            if self.first:
+                work()
+        except (ScoredaError, OSError) as error:
+            refusal = [str(error)]
+        dist.broadcast_object_list(refusal)
+        if refusal[0] is not None:
+            raise ScoredaError(refusal[0])
 
     def wait(self) -> None:
         """Wait until every process is here."""
