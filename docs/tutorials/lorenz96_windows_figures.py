@@ -36,7 +36,7 @@ def statistics_figure(
 
 def plane_figure(planes: Mapping[str, Plane]) -> Figure:
     """Draw frequency-wavenumber spectra on one scale of colours, that of the first."""
-    figure = Figure(figsize=(3.4 * len(planes), 3.2), layout="constrained")
+    figure = Figure(figsize=(3.8 * len(planes), 3.2), layout="constrained")
     top = float(next(iter(planes.values()))[2].max())
     for ax, (name, (omega, k, energy)) in zip(
         figure.subplots(1, len(planes), sharey=True), planes.items(), strict=True
