@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scoreda.models import lorenz96_kernels as kernels
+from scoreda.models import lorenz96_tangent_kernels as tangent_kernels
 from scoreda.models.base import check_states
 from scoreda.models.integrators import scheme_named
 
@@ -55,19 +56,22 @@ class Lorenz96:
         # Threads pay from about a millisecond of work on. In smaller doses those that wait take the processor from
         # whatever runs between two calls.
         advance = kernels.advance_parallel if E.size * steps > 1_000_000 else kernels.advance
-        return advance(E, steps, self.dt, self.forcing, self._nodes, self._weights)
+        at_once = kernels.steps_at_once(self.size, steps)
+        for _ in range(0, steps, at_once):
+            out = np.empty_like(E)
+            advance(E, out, at_once, self.dt, self.forcing, self._nodes, self._weights)
+            E = out
+        return E if steps else E.copy()
 
     def tangent(self, x: np.ndarray, dX: np.ndarray, steps: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Carry perturbations `dX` `(M, Nx)` along the trajectory from `x` `(Nx,)`; returns `(x_end, dX_end)`."""
-        x, dX = np.array(x, dtype=np.float64), check_states(dX, self.size).copy()
-        kernels.tangent(x, dX, steps, self.dt, self.forcing, self._nodes, self._weights)
-        return x, dX
+        along = (steps, self.dt, self.forcing, self._nodes, self._weights)
+        return tangent_kernels.tangent(np.array(x, dtype=np.float64), check_states(dX, self.size), *along)
 
     def adjoint(self, x: np.ndarray, dY: np.ndarray, steps: int = 1) -> np.ndarray:
         """Apply the transpose of the tangent map from `x` `(Nx,)` to the rows of `dY` `(M, Nx)`."""
-        dY = check_states(dY, self.size).copy()
-        kernels.adjoint(np.array(x, dtype=np.float64), dY, steps, self.dt, self.forcing, self._nodes, self._weights)
-        return dY
+        along = (steps, self.dt, self.forcing, self._nodes, self._weights)
+        return tangent_kernels.adjoint(np.array(x, dtype=np.float64), check_states(dY, self.size), *along)
 
     def torch_step(self, x: "torch.Tensor", steps: int = 1) -> "torch.Tensor":
         """Advance torch states `(..., Nx)`; differentiable, any device."""

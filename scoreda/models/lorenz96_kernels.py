@@ -1,157 +1,197 @@
-"""Numba kernels of Lorenz96: one row (member or perturbation) at a time, padded so that the inner loops have no modulo.
+"""Numba kernels of Lorenz96: members side by side, so that every loop is one run over neighbouring numbers.
 
-A padded row `p` has `p[i + 2] = x[i]`, two periodic cells before and two after, so every loop over `i` is contiguous
-and the compiler turns it into vector instructions.
+In a block of L members, element `(i + 2) L + l` of a flat array is variable `i` of member `l`. Two periodic cells stand
+before the first variable and two after the last, and the neighbour of an element is L elements away. So the loops have
+neither a modulo nor an inner loop, and vector instructions serve any number of members and variables.
 """
 
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import njit, prange, uintp
 
-__all__ = ["adjoint", "advance", "advance_parallel", "tangent", "tendencies"]
+__all__ = [
+    "OPTIONS",
+    "advance",
+    "advance_parallel",
+    "load",
+    "parts",
+    "place",
+    "step",
+    "steps_at_once",
+    "store",
+    "tendencies",
+    "work_rows",
+    "wrap",
+]
 
 OPTIONS: dict[str, Any] = dict(cache=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy")
+LANES = 32  # most members side by side: whole cache lines, so that neighbours are aligned alike
+BLOCK = 1280  # most elements of a block, for work arrays that stay in the fastest cache; longer rings are cut
 
 
 @njit(**OPTIONS)
-def _wrap(p, n):
-    """Fill the periodic cells of a padded row."""
-    p[0], p[1] = p[n], p[n + 1]
-    p[n + 2], p[n + 3] = p[2], p[3]
+def _lanes(n):
+    """Return how many members stand side by side."""
+    return max(1, min(LANES, BLOCK // n))
 
 
 @njit(**OPTIONS)
-def _tendency(p, forcing, k):
-    for i in range(k.size):
-        k[i] = (p[i + 3] - p[i]) * p[i + 1] - p[i + 2] + forcing
+def work_rows(rows, size):
+    """Return uninitialised rows that begin with a cache line: vectors across two of them cost double."""
+    size = -(-size // 8) * 8
+    space = np.empty(rows * size + 8)
+    start = (-space.ctypes.data % 64) // 8
+    return space[start : start + rows * size].reshape(rows, size)
+
+
+@njit(**OPTIONS)
+def wrap(p, n, L):
+    """Fill the periodic cells."""
+    # Indices are unsigned, here and below: Numba asks of signed ones whether they count from the end.
+    two, last, end = uintp(2 * L), uintp(n * L), uintp((n + 2) * L)
+    for i in range(two):
+        p[i] = p[i + last]
+        p[i + end] = p[i + two]
+
+
+@njit(**OPTIONS)
+def _slope(p, i, one, two, three, forcing):
+    """Return the tendency at the element `i + two`."""
+    return (p[i + three] - p[i]) * p[i + one] - p[i + two] + forcing
+
+
+@njit(**OPTIONS)
+def _first_stage(x, total, q, n, L, forcing, b, c):
+    """Set `total` to `x + b k` and `q` to `x + c k`, where k is the tendency of `x`."""
+    one, two, three = uintp(L), uintp(2 * L), uintp(3 * L)
+    for i in range(uintp(n * L)):
+        k = _slope(x, i, one, two, three, forcing)
+        total[i + two] = x[i + two] + b * k
+        q[i + two] = x[i + two] + c * k
+
+
+@njit(**OPTIONS)
+def _stage(p, x, total, q, n, L, forcing, b, c):
+    """Add `b k` to `total` and set `q` to `x + c k`, where k is the tendency of `p`."""
+    one, two, three = uintp(L), uintp(2 * L), uintp(3 * L)
+    for i in range(uintp(n * L)):
+        k = _slope(p, i, one, two, three, forcing)
+        total[i + two] += b * k
+        q[i + two] = x[i + two] + c * k
+
+
+@njit(**OPTIONS)
+def _last_stage(p, total, n, L, forcing, b):
+    """Add `b k` to `total`, where k is the tendency of `p`."""
+    one, two, three = uintp(L), uintp(2 * L), uintp(3 * L)
+    for i in range(uintp(n * L)):
+        total[i + two] += b * _slope(p, i, one, two, three, forcing)
+
+
+@njit(**OPTIONS)
+def step(x, total, rows, n, L, dt, forcing, nodes, weights):
+    """Set `total` to `x` after one step; the states of the stages behind the first go through `rows` in turn."""
+    last = nodes.size - 1
+    wrap(x, n, L)
+    _first_stage(x, total, rows[0], n, L, forcing, weights[0] * dt, nodes[min(1, last)] * dt)
+    for j in range(1, last):
+        p, q = rows[(j - 1) % len(rows)], rows[j % len(rows)]
+        wrap(p, n, L)
+        _stage(p, x, total, q, n, L, forcing, weights[j] * dt, nodes[j + 1] * dt)
+    if last > 0:
+        p = rows[(last - 1) % len(rows)]
+        wrap(p, n, L)
+        _last_stage(p, total, n, L, forcing, weights[last] * dt)
+
+
+@njit(**OPTIONS)
+def load(E, m, column, x, n, L):
+    """Set `x` to rows `m` to `m + L` of `E` and `n` of its columns, from `column` on and around the ring."""
+    done = 0
+    while done < n:
+        column %= E.shape[1]
+        run = min(n - done, E.shape[1] - column)
+        for l in range(L):
+            row, first, stride = E[m + l, column : column + run], uintp((2 + done) * L + l), uintp(L)
+            for i in range(uintp(run)):
+                x[first + i * stride] = row[i]
+        done, column = done + run, column + run
+
+
+@njit(**OPTIONS)
+def store(x, skipped, out, m, column, n, L):
+    """Set rows `m` to `m + L` and `n` columns of `out` to the variables of `x` after those skipped."""
+    for l in range(L):
+        row, first, stride = out[m + l, column : column + n], uintp((2 + skipped) * L + l), uintp(L)
+        for i in range(uintp(n)):
+            row[i] = x[first + i * stride]
 
 
 @njit(**OPTIONS)
 def tendencies(E, forcing):
     """Return dx/dt of every row of `E`."""
-    n = E.shape[1]
-    out, p = np.empty_like(E), np.empty(n + 4)
-    for m in range(E.shape[0]):
-        p[2 : n + 2] = E[m]
-        _wrap(p, n)
-        _tendency(p, forcing, out[m])
+    out, n = np.empty_like(E), E.shape[1]
+    p = np.empty(n + 4)
+    for m in range(len(E)):
+        load(E, m, 0, p, n, 1)
+        wrap(p, n, 1)
+        for i in range(uintp(n)):
+            out[m, i] = _slope(p, i, uintp(1), uintp(2), uintp(3), forcing)
     return out
 
 
-BLOCK = 8  # members advanced at a time, so that their work arrays are reused
+@njit(**OPTIONS)
+def parts(members, n):
+    """Return into how many blocks of members and how many windows of the ring an ensemble is cut."""
+    return -(-members // _lanes(n)), -(-n // BLOCK)
 
 
 @njit(**OPTIONS)
-def _advance_block(out, start, steps, dt, forcing, nodes, weights):
-    """Advance rows `start` to `start + BLOCK` of `out` in place."""
-    members, n = out.shape
-    p, k, increment = np.empty(n + 4), np.empty(n), np.empty(n)
-    for m in range(start, min(start + BLOCK, members)):
-        x = out[m]
-        for _ in range(steps):
-            for j in range(nodes.size):
-                c, b = nodes[j] * dt, weights[j] * dt
-                if j == 0:
-                    for i in range(n):
-                        p[i + 2] = x[i]
-                        increment[i] = 0.0
-                else:
-                    for i in range(n):
-                        p[i + 2] = x[i] + c * k[i]
-                _wrap(p, n)
-                _tendency(p, forcing, k)
-                for i in range(n):
-                    increment[i] += b * k[i]
-            for i in range(n):
-                x[i] += increment[i]
+def steps_at_once(n, steps):
+    """Return how many of `steps` steps a part of an ensemble can take on its own: one if the ring is cut."""
+    return max(1, steps) if n <= BLOCK else 1
+
+
+@njit(**OPTIONS)
+def place(part, members, n):
+    """Return the first member of a part and how many they are, its first column and how many they are."""
+    lanes, windows = _lanes(n), parts(members, n)[1]
+    m, column = part // windows * lanes, part % windows * BLOCK
+    return m, min(lanes, members - m), column, min(BLOCK, n - column)
+
+
+@njit(**OPTIONS)
+def _advance_part(E, out, part, steps, dt, forcing, nodes, weights):
+    """Set one part of `out` to `E` after `steps` steps.
+
+    A window is taken for a ring of its own. What is wrong at its seam moves by two cells to the right and one to the
+    left in every stage, so it does not reach the variables wanted if as many others are around them.
+    """
+    m, L, column, wanted = place(part, *E.shape)
+    before, after = (0, 0) if wanted == E.shape[1] else (2 * nodes.size, nodes.size)
+    n = before + wanted + after
+    work = work_rows(4, (n + 4) * L)
+    x, total, rows = work[0], work[1], work[2:]
+    load(E, m, column - before, x, n, L)
+    for _ in range(steps):
+        step(x, total, rows, n, L, dt, forcing, nodes, weights)
+        x, total = total, x
+    store(x, before, out, m, column, wanted, L)
 
 
 # Two functions and not one compiled twice: Numba's cache tells functions apart by their code, not by `parallel`.
 @njit(**OPTIONS)
-def advance(E, steps, dt, forcing, nodes, weights):
-    """Return the rows of `E` after `steps` steps."""
-    out = E.copy()
-    for start in range(0, E.shape[0], BLOCK):
-        _advance_block(out, start, steps, dt, forcing, nodes, weights)
-    return out
+def advance(E, out, steps, dt, forcing, nodes, weights):
+    """Set `out` to the rows of `E` after `steps` steps; as many as `steps_at_once` allows."""
+    blocks, windows = parts(*E.shape)
+    for part in range(blocks * windows):
+        _advance_part(E, out, part, steps, dt, forcing, nodes, weights)
 
 
 @njit(parallel=True, **OPTIONS)
-def advance_parallel(E, steps, dt, forcing, nodes, weights):
-    """Return the same, with the blocks of rows shared among threads."""
-    out = E.copy()
-    for b in prange((E.shape[0] + BLOCK - 1) // BLOCK):
-        _advance_block(out, b * BLOCK, steps, dt, forcing, nodes, weights)
-    return out
-
-
-@njit(**OPTIONS)
-def _stages(x, dt, forcing, nodes, weights, stages):
-    """Advance `x` in place by one step, keeping the padded state of every stage in `stages`."""
-    n = x.size
-    k, increment = np.zeros(n), np.zeros(n)
-    for j in range(nodes.size):
-        p = stages[j]
-        for i in range(n):
-            p[i + 2] = x[i] + nodes[j] * dt * k[i]
-        _wrap(p, n)
-        _tendency(p, forcing, k)
-        for i in range(n):
-            increment[i] += weights[j] * dt * k[i]
-    for i in range(n):
-        x[i] += increment[i]
-
-
-@njit(**OPTIONS)
-def tangent(x, dX, steps, dt, forcing, nodes, weights):
-    """Advance `x` and the rows of `dX` in place."""
-    n = x.size
-    stages = np.empty((nodes.size, n + 4))
-    p, k, increment = np.empty(n + 4), np.empty(n), np.empty(n)
-    for _ in range(steps):
-        _stages(x, dt, forcing, nodes, weights, stages)
-        for m in range(dX.shape[0]):
-            d = dX[m]
-            k[:] = 0.0
-            increment[:] = 0.0
-            for j in range(nodes.size):
-                s, c, b = stages[j], nodes[j] * dt, weights[j] * dt
-                for i in range(n):
-                    p[i + 2] = d[i] + c * k[i]
-                _wrap(p, n)
-                for i in range(n):
-                    k[i] = (s[i + 3] - s[i]) * p[i + 1] + s[i + 1] * (p[i + 3] - p[i]) - p[i + 2]
-                for i in range(n):
-                    increment[i] += b * k[i]
-            for i in range(n):
-                d[i] += increment[i]
-
-
-@njit(**OPTIONS)
-def adjoint(x, dY, steps, dt, forcing, nodes, weights):
-    """Apply the transposed tangent map of `steps` steps from `x` to the rows of `dY`, in place."""
-    n = x.size
-    stages = np.empty((steps, nodes.size, n + 4))
-    for k in range(steps):
-        _stages(x, dt, forcing, nodes, weights, stages[k])
-    p, b, total = np.empty(n + 4), np.empty(n), np.empty(n)
-    for m in range(dY.shape[0]):
-        d = dY[m]
-        for k in range(steps - 1, -1, -1):
-            b[:] = 0.0
-            total[:] = 0.0
-            for j in range(nodes.size - 1, -1, -1):
-                s = stages[k, j]
-                following = nodes[j + 1] * dt if j + 1 < nodes.size else 0.0
-                for i in range(n):
-                    p[i + 2] = weights[j] * dt * d[i] + following * b[i]
-                _wrap(p, n)
-                for i in range(n):
-                    # Row i of the transposed Jacobian:
-                    # (x_{i+2} - x_{i-1}) a_{i+1} + x_{i-2} a_{i-1} - x_{i+1} a_{i+2} - a_i
-                    b[i] = (s[i + 4] - s[i + 1]) * p[i + 3] + s[i] * p[i + 1] - s[i + 3] * p[i + 4] - p[i + 2]
-                for i in range(n):
-                    total[i] += b[i]
-            for i in range(n):
-                d[i] += total[i]
+def advance_parallel(E, out, steps, dt, forcing, nodes, weights):
+    """Do the same, with the parts shared among threads."""
+    blocks, windows = parts(*E.shape)
+    for part in prange(blocks * windows):
+        _advance_part(E, out, part, steps, dt, forcing, nodes, weights)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from scoreda.datasets import climatology
-from scoreda.models import SCHEMES, Lorenz96, from_spec, lorenz96_kernels, require
+from scoreda.models import SCHEMES, Lorenz96, from_spec, require
 
 
 def states(model, members=3, seed=0):
@@ -77,12 +77,6 @@ def test_that_autograd_through_the_torch_version_is_the_adjoint():
     leaf = torch.tensor(x, requires_grad=True)
     model.torch_step(leaf, 3).backward(torch.from_numpy(dY[0]))
     np.testing.assert_allclose(leaf.grad.numpy(), model.adjoint(x, dY, 3)[0], rtol=1e-11)
-
-
-def test_that_the_parallel_kernel_equals_the_serial_one_to_the_bit():
-    model = Lorenz96()
-    arguments = (states(model, 37), 25, model.dt, model.forcing, *SCHEMES["rk4"][:2])
-    np.testing.assert_array_equal(lorenz96_kernels.advance_parallel(*arguments), lorenz96_kernels.advance(*arguments))
 
 
 def test_that_a_member_does_not_depend_on_the_others():
