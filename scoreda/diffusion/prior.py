@@ -2,8 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from copy import copy
 from importlib import resources
 from pathlib import Path
@@ -19,27 +18,13 @@ from scoreda.diffusion.denoisers import KarrasDenoiser, LearnedDenoiser, denoise
 from scoreda.diffusion.networks import network_from_spec
 from scoreda.diffusion.samplers import HeunSampler, noise
 from scoreda.diffusion.schedules import Schedule, expand, schedule_from_spec, terminal_ratio
+from scoreda.diffusion.threads import one_thread
 from scoreda.errors import ScoredaError, suggest
 
 __all__ = ["Prior", "load_prior", "save_prior", "shipped_priors"]
 
 FORMAT = "scoreda-prior-1"
 WEIGHTS = "weights.safetensors"
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Run torch on one thread for a while.
-
-    The batches of a filter are too small to share, and where Numba's threads share the OpenMP of torch's, waiting for
-    each other costs a busy machine a factor of thirty.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class Prior:

@@ -151,10 +151,12 @@ def _claim(settings: Settings, folder: RunFolder, resume: bool, overwrite: bool)
 def _simulated(settings: Settings, folder: RunFolder) -> np.ndarray:
     """Return the archive of the system, float32 `(trajectory, time, space)`; a file of it is kept where possible."""
     from scoreda.datasets import archive_chunks, read_archive
+    from scoreda.diffusion.threads import kept_threads
 
-    if find_spec("netCDF4") is None:
-        return np.concatenate(list(archive_chunks(**_archive_arguments(settings["system"]))))
-    return read_archive(archive_file(settings, folder))
+    with kept_threads():
+        if find_spec("netCDF4") is None:
+            return np.concatenate(list(archive_chunks(**_archive_arguments(settings["system"]))))
+        return read_archive(archive_file(settings, folder))
 
 
 def _archive_arguments(system: Settings) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from scoreda.assimilation.score.symmetric import Symmetric
 from scoreda.datasets import Climatology
 from scoreda.diffusion import Prior
-from scoreda.diffusion.prior import one_thread
+from scoreda.diffusion.threads import one_thread
 
 __all__ = ["GaussianWindowPrior", "LearnedWindowPrior", "WindowPrior"]
 
