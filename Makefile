@@ -8,11 +8,12 @@ PYTHON      ?= python3
 VENV        ?= .venv
 CONSTRAINTS ?= constraints.txt
 BIN         := $(VENV)/bin
+TUTORIALS   := sde_primer swiss_roll lorenz96_windows digits
 # Numba and BLAS threads would compete with the two pytest workers.
 ONE_THREAD  := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
 .DEFAULT_GOAL := demo
-.PHONY: venv demo train sst test slow lint docs bench clean
+.PHONY: venv demo train sst tutorials test slow lint docs bench clean
 
 venv: $(VENV)/.installed
 
@@ -35,10 +36,15 @@ sst: venv
 	$(BIN)/scoreda train configs/sst.yaml --out runs/sst/prior --resume
 	$(BIN)/python docs/examples/sst.py --out runs/sst
 
+tutorials: venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[tutorials]'
+	for page in $(TUTORIALS); do $(BIN)/python docs/tutorials/$$page.py --out runs/tutorials/$$page || exit 1; done
+
 test: venv
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2
 
 slow: venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[examples,tutorials,distributed]'
 	$(ONE_THREAD) $(BIN)/python -m pytest -m slow
 
 lint: venv
@@ -46,8 +52,9 @@ lint: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy scoreda
 
+# benchmarks/peers.py needs packages of others: its first lines say how.
 bench: venv
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	for script in $(filter-out benchmarks/peers.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
 
 docs: venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[docs]'
