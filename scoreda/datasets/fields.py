@@ -13,6 +13,9 @@ from scoreda.errors import ScoredaError
 __all__ = ["AnnualCycle", "read_field"]
 
 
+GAPS = "Mend or drop the entry; where NaN means a gap, train with `mask: true` in the section `train`."
+
+
 def read_field(
     path: Path | str,
     variable: str,
@@ -45,7 +48,8 @@ def read_field(
         first, length = next(iter(ds[variable].sizes.items()))
         field = ds[variable].isel(cuts).load()
     values = np.nan_to_num(field.values, posinf=np.inf, neginf=-np.inf) if gaps else field.values
-    check_finite(values, f"{path}: `{variable}`", first=cuts.get(str(first), slice(None)).indices(length)[0])
+    start = cuts.get(str(first), slice(None)).indices(length)[0]
+    check_finite(values, f"{path}: `{variable}`", start, GAPS)
     return field
 
 

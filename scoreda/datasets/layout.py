@@ -92,14 +92,14 @@ def model_times(ds: xr.Dataset) -> np.ndarray:
     return times
 
 
-def check_finite(array: np.ndarray, what: str, first: int = 0) -> None:
+BLOWN_UP = "A model that blows up needs a smaller dt or other settings; in a file, mend or drop the entry."
+
+
+def check_finite(array: np.ndarray, what: str, first: int = 0, fix: str = BLOWN_UP) -> None:
     """Raise ScoredaError if `array` holds NaN or Inf, naming the index on its first axis (counted from `first`)."""
     finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
     if not finite.all():
-        raise ScoredaError(
-            f"{what}: NaN or Inf at index {first + int(np.argmin(finite))}. "
-            "A model that blows up needs a smaller dt or other settings; in a file, mend or drop the entry."
-        )
+        raise ScoredaError(f"{what}: NaN or Inf at index {first + int(np.argmin(finite))}. {fix}")
 
 
 @contextmanager

@@ -225,6 +225,14 @@ def test_that_a_nan_stops_training_with_the_last_checkpoint_untouched(tmp_path, 
     assert all(math.isfinite(row["loss"] + row["valid"]) for row in rows(tmp_path))
 
 
+def test_that_a_nan_before_the_first_checkpoint_promises_none(tmp_path):
+    trainer = make_trainer(tmp_path)
+    spoil(trainer, 2)
+    with pytest.raises(ScoredaError, match="by step 4; before the first checkpoint"):
+        trainer.run()
+    assert not (tmp_path / "last.pt").exists()
+
+
 def test_that_a_nan_between_validations_is_never_checkpointed(tmp_path):
     trainer = make_trainer(tmp_path, validate_every=20, checkpoint_minutes=0)
     spoil(trainer, 6)
@@ -243,6 +251,11 @@ def test_that_bad_samples_are_refused_by_their_number(tmp_path, value):
         make_trainer(tmp_path, data)
 
 
+def test_that_arrays_train_like_tensors(tmp_path):
+    tensors, arrays = (make_trainer(tmp_path, data) for data in (FIELDS, FIELDS.numpy().astype(float)))
+    assert torch.equal(arrays.update(), tensors.update())
+
+
 def test_that_no_samples_are_refused(tmp_path):
     with pytest.raises(ValueError, match="`data` is empty"):
         make_trainer(tmp_path, FIELDS[:0])
@@ -250,7 +263,9 @@ def test_that_no_samples_are_refused(tmp_path):
 
 BAD_SETTINGS = [
     {"steps": 0}, {"batch": 0}, {"validate_every": 0}, {"precision": "bf16"}, {"level_steps": 0}, {"accumulate": 9},
-    {"norm": "l3"}, {"levels": "normal"}, {"optimiser": "sgd"}, {"lr_schedule": "cos"},
+    {"norm": "l3"}, {"levels": "normal"}, {"optimiser": "sgd"}, {"lr_schedule": "cos"}, {"lr": 0.0}, {"ema": 1.0},
+    {"ema_extra": [1.5]}, {"warmup": -1}, {"condition_dropout": 1.1}, {"clip": -1.0}, {"beta2": 1.0}, {"seed": -1},
+    {"lr": math.nan}, {"weight_decay": -0.1}, {"lr_final": 1.5}, {"sigma_std": 0.0}, {"checkpoint_minutes": -1.0},
 ]  # fmt: skip
 
 

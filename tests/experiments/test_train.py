@@ -231,7 +231,7 @@ def test_that_gaps_are_learned_around_if_a_mask_is_asked_for(tmp_path):
     field[3, 1, 2:4] = np.nan
     xr.Dataset({"x": (("time", "lat", "space"), field)}).to_netcdf(tmp_path / "f.nc")
     data = {"file": str(tmp_path / "f.nc"), "variable": "x"}
-    with pytest.raises(ScoredaError, match=r"f\.nc: `x`: NaN or Inf at index 3\."):
+    with pytest.raises(ScoredaError, match=r"f\.nc: `x`: NaN or Inf at index 3\. .*`mask: true`"):
         train_prior(settings({"data": data | {"select": {"time": [2, 8]}}}), tmp_path / "run")
     prior = train_prior(settings({"data": data}, mask=True), tmp_path / "run")
     known = field[:6][np.isfinite(field[:6])].astype(np.float64)

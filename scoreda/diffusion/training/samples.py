@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -69,12 +70,14 @@ def _each(f: Callable[[Tensor], Tensor], *tensors: Tensor | None) -> list[Any]:
     return [None if v is None else f(v) for v in tensors]
 
 
-def prepared(name: str, data: Tensor | Samples, network: nn.Module, mask: bool) -> Samples:
+def prepared(name: str, data: Tensor | np.ndarray | Samples, network: nn.Module, mask: bool) -> Samples:
     """Check samples, and turn NaN into entries that do not count if `mask` is set.
 
     Raises:
         ValueError: if there are none, they do not fit the network, or hold what is not finite.
     """
+    if isinstance(data, np.ndarray):
+        data = torch.as_tensor(data, dtype=next(network.parameters()).dtype)
     samples = data if isinstance(data, Samples) else Samples(data)
     if len(samples) == 0:
         raise ValueError(f"`{name}` is empty. Pass at least one sample.")

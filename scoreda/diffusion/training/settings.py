@@ -1,6 +1,7 @@
 """How to train, as plain data."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from scoreda.diffusion.training.levels import LEVELS
@@ -15,6 +16,13 @@ CHOICES = {
     "norm": NORMS, "levels": tuple(LEVELS), "optimiser": tuple(OPTIMISERS), "lr_schedule": tuple(LR_SHAPES),
     "precision": PRECISIONS,
 }  # fmt: skip
+RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
+    ("at least 1", lambda v: v >= 1, ("steps", "batch", "accumulate", "validate_every", "level_steps")),
+    ("at least 0", lambda v: v >= 0, ("warmup", "weight_decay", "clip", "checkpoint_minutes", "seed")),
+    ("in [0, 1]", lambda v: 0 <= v <= 1, ("condition_dropout", "lr_final")),
+    ("in [0, 1)", lambda v: 0 <= v < 1, ("ema", "ema_extra", "beta2")),
+    ("positive and finite", lambda v: 0 < v < math.inf, ("lr", "sigma_std")),
+)
 
 
 @dataclass(frozen=True)
@@ -83,9 +91,9 @@ class TrainSettings:
         object.__setattr__(self, "ema_extra", tuple(self.ema_extra))
         for name, known in CHOICES.items():
             _check_choice(name, getattr(self, name), known)
-        for name in ("steps", "batch", "accumulate", "validate_every", "level_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        for what, holds, names in RANGES:
+            for name in names:
+                _check_range(name, getattr(self, name), what, holds)
         self._check_together()
 
     def _check_together(self) -> None:
@@ -99,5 +107,9 @@ class TrainSettings:
 
 def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
-        listed = ", ".join(f"'{choice}'" for choice in known)
-        raise ValueError(f"`{name}` must be one of {listed}, got '{value}'; {suggest(value, known)}")
+        raise ValueError(f"`{name}` must be a known name, got '{value}'; {suggest(value, known)}")
+
+
+def _check_range(name: str, value: float | tuple[float, ...], what: str, holds: Callable[[float], bool]) -> None:
+    if not all(map(holds, value if isinstance(value, tuple) else (value,))):
+        raise ValueError(f"`{name}` must be {what}, got {value}.")

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -48,8 +49,8 @@ class Trainer:
 
     Args:
         denoiser: A freshly initialised denoiser.
-        data: Normalised training samples `(n, C, L)` or `(n, C, H, W)`; moved to `device` once. As `Samples` they may
-            carry conditions.
+        data: Normalised training samples `(n, C, L)` or `(n, C, H, W)`, moved to `device` once; arrays take the
+            precision of the network. As `Samples` they may carry conditions.
         valid: Normalised validation samples.
         settings: See `TrainSettings`.
         folder: Where `last.pt` and `metrics.jsonl` go.
@@ -62,8 +63,8 @@ class Trainer:
     def __init__(
         self,
         denoiser: LearnedDenoiser,
-        data: Tensor | Samples,
-        valid: Tensor | Samples,
+        data: Tensor | np.ndarray | Samples,
+        valid: Tensor | np.ndarray | Samples,
         settings: TrainSettings,
         folder: Path,
         device: torch.device | str = "cpu",
@@ -139,9 +140,11 @@ class Trainer:
 
     def _check_finite(self) -> None:
         if not all(bool(x.isfinite().all()) for x in [*self._losses, *self.model.parameters()]):
+            kept = (self.folder / CHECKPOINT).is_file()
+            state = f"the last checkpoint in {self.folder} is untouched" if kept else "before the first checkpoint"
             raise ScoredaError(
-                f"the loss or a weight became NaN or infinite by step {self.step}; the last checkpoint in "
-                f"{self.folder} is untouched. Lower `lr`, or use precision float32."
+                f"the loss or a weight became NaN or infinite by step {self.step}; {state}. "
+                "Lower `lr`, or use precision float32."
             )
 
     def update(self) -> Tensor:
