@@ -258,6 +258,17 @@ def test_that_states_of_another_precision_than_the_observations_are_refused_with
         FI6(denoiser, y.float(), lambda x: x[:, 0] @ H.T, R)(x, 0.4)
 
 
+def test_that_states_on_another_device_are_refused_by_guidance_denoiser_and_network_with_the_fix():
+    denoiser, H, y, R, x = gaussian_field(6)
+    network, fields = trainable_network()
+    with pytest.raises(ValueError, match=r"on meta, but `y` is torch.float64 on cpu\. Pass y=y\.to\(x_t\)"):
+        FI6(denoiser, y, lambda x: x[:, 0] @ H.T, R)(x.to("meta"), 0.4)
+    with pytest.raises(ValueError, match="on meta, do not fit a denoiser of 8 variables, torch.float64 on cpu"):
+        denoiser(x.to("meta"), 0.4)
+    with pytest.raises(ValueError, match=r"got samples of torch.float32 on meta\. Pass samples\.to\('cpu'"):
+        network(fields.to("meta"), 0.4)
+
+
 LIKELIHOODS = {  # method, settings, and minus the log-likelihood from r^2 / R, summed, at noise-to-signal ratio s
     "FI6": (FI6, {}, lambda r, R, s: (r**2 / (R + s**2)).sum() / 2),
     "DPS": (DPS, {}, lambda r, R, s: (r**2 / R).sum() / 2),
