@@ -140,7 +140,7 @@ def test_that_the_weights_reach_the_minimum_of_the_cost(bundle):
     gradient, start = (
         [nonlinear_cost(at + h, E, obs) - nonlinear_cost(at - h, E, obs) for h in 1e-5 * np.eye(6)] for at in (w, 0 * w)
     )
-    assert np.linalg.norm(gradient) < (1e-3 if bundle else 0.1) * np.linalg.norm(start)
+    assert np.linalg.norm(gradient) < (1e-3 if bundle else 0.3) * np.linalg.norm(start)
     assert nonlinear_cost(w, E, obs) < nonlinear_cost(np.zeros(6), E, obs)
     assert info.diagnostics["iterations"] > 1
 
