@@ -76,11 +76,12 @@ class _Run:
 
     def advance(self, batches: Sequence[Observation]) -> None:
         """Run the remaining cycles, or up to the one that diverges."""
-        for obs in tqdm(batches[self.done : self.cycles], desc=self.method.name, unit="cycle", disable=None):
-            with np.errstate(over="ignore", invalid="ignore"):
+        left = tqdm(batches[self.done : self.cycles], desc=self.method.name, unit="cycle", disable=None)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for obs in left:
                 self._step(obs)
-            if self.diverged >= 0:
-                return
+                if self.diverged >= 0:
+                    return
 
     def _step(self, obs: Observation) -> None:
         try:

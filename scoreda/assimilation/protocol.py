@@ -100,4 +100,7 @@ def forecast_to(
 def innovation_chi2(E: np.ndarray, obs: Observation) -> float:
     """Return the mean of d^2 / (var(H E) + R) over the observations; 1 for a consistent filter."""
     HE = obs.operator(E)
-    return float(np.mean((obs.values - HE.mean(0)) ** 2 / (HE.var(0, ddof=1) + obs.error.variance)))
+    mean = HE.sum(0) / len(HE)
+    Y = HE - mean
+    variance = np.einsum("ij,ij->j", Y, Y) / (len(HE) - 1)
+    return float(np.mean((obs.values - mean) ** 2 / (variance + obs.error.variance)))

@@ -10,7 +10,7 @@ from scoreda.verification import arrays
 
 __all__ = ["rank_counts", "summary", "verify"]
 
-CHUNK_VALUES = 2**22  # ensemble values taken from a run at a time: 32 MB as float64
+CHUNK_VALUES = 2**19  # ensemble values taken from a run at a time: 4 MB as float64, which the allocator keeps
 LOCKED_FOR = 20  # cycles that the RMSE must stay low before a run counts as locked on
 LONG_NAMES = {
     "rmse_a": "RMSE of the analysis mean",

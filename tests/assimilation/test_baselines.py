@@ -3,7 +3,7 @@ import pytest
 
 from scoreda.assimilation.baselines import ETKF, LETKF, Climatological, OptimalInterpolation, StochasticEnKF
 from scoreda.assimilation.baselines.ensembles import inflated, rotation
-from scoreda.assimilation.baselines.kernels import local_update, local_update_parallel
+from scoreda.assimilation.baselines.kernels import local_update
 from scoreda.assimilation.localisation import neighbourhoods
 from scoreda.datasets import Climatology
 from scoreda.models import Lorenz96, UserModel
@@ -108,7 +108,7 @@ def test_that_threads_do_not_change_a_bit():
     rng = np.random.default_rng(17)
     A, Y, d = rng.normal(size=(9, 40)), rng.normal(size=(9, 10)), rng.normal(size=10)
     near = neighbourhoods(np.arange(0.0, 40.0, 4.0), 40, 3.0)
-    for one, many in zip(*(f(A, Y, np.ones(10), d, *near) for f in (local_update, local_update_parallel)), strict=True):
+    for one, many in zip(*(local_update(A, Y, np.ones(10), d, *near, parallel=p) for p in (False, True)), strict=True):
         np.testing.assert_array_equal(one, many)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from scoreda.assimilation.baselines.tridiagonal_kernels import rotation_matrix
 from scoreda.assimilation.protocol import Info, State, forecast_to, innovation_chi2
 from scoreda.models import Model
 from scoreda.observations import Observation
@@ -38,7 +39,7 @@ def conclude(
 
 def split(E: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the ensemble mean and the anomalies of `E` `(N, n)`."""
-    mean = E.mean(0)
+    mean = E.sum(0) / len(E)
     return mean, E - mean
 
 
@@ -63,8 +64,4 @@ def rotation(N: int, rng: np.random.Generator) -> np.ndarray:
     Applied to the rows of an anomaly matrix it changes neither their mean nor their covariance.
     Source: Sakov and Oke (2008), https://doi.org/10.1175/2007MWR2021.1
     """
-    Q, R = np.linalg.qr(rng.normal(size=(N - 1, N - 1)))
-    v = np.eye(N)[0] - N**-0.5
-    # Columns of the reflection that carries e_1 to the ones; all but the first span the space of anomalies.
-    B = (np.eye(N) - np.outer(v, v) * (2 / (v @ v)))[:, 1:]
-    return 1 / N + B @ (Q * np.sign(np.diag(R))) @ B.T
+    return rotation_matrix(rng.normal(size=(N - 1, N - 1)))

@@ -1,58 +1,147 @@
-"""Numba kernels of the square-root filters."""
-
-from typing import Any
+"""The update of the square-root filters, of all variables at once or each with the observations near it."""
 
 import numpy as np
 from numba import njit, prange
 
-__all__ = ["local_update", "local_update_parallel", "square_root_update"]
+from scoreda.assimilation.baselines.inverse_root import rules
+from scoreda.assimilation.baselines.tridiagonal_kernels import (
+    OPTIONS,
+    padded,
+    reflect,
+    reflect_columns,
+    size_class,
+    solutions,
+    sum_of_solutions,
+    tridiagonal,
+)
 
-OPTIONS: dict[str, Any] = dict(cache=True, error_model="numpy")
+__all__ = ["local_update", "square_root_update"]
+
+SHARE = 64  # columns that a thread takes at a time
 
 
 @njit(**OPTIONS)
-def square_root_update(A, Y, precision, d):
-    """Return the increment of the mean `(n,)` and the updated anomalies `(N, n)` of the symmetric square-root filter.
+def _tridiagonal_system(Y, precision, d, rules):
+    """Return C = (N-1) I + S Y^T, with S = Y diag(precision), as `tridiagonal` does.
 
-    With S = Y diag(precision) and (N-1) I + S Y^T = U diag(lam) U^T, in the space of the members:
-    increment = d S^T U diag(1 / lam) U^T A, anomalies = U diag(sqrt((N-1) / lam)) U^T A.
+    Then C^{-1} S d, and shifts and weights for sqrt(N-1) C^{-1/2}.
     """
-    N = A.shape[0]
-    S = Y * precision
-    C = S @ Y.T
-    for m in range(N):
-        C[m, m] += N - 1
-    lam, U = np.linalg.eigh(C)
-    V = U.T @ A
-    increment = (U.T @ (S @ d) / lam) @ V
-    return increment, U @ (np.sqrt((N - 1) / lam).reshape(-1, 1) * V)
+    sizes, shifts, weights = rules
+    S, least = Y * precision, len(Y) - 1
+    diagonal, e, V, beta = tridiagonal(S @ Y.T)
+    diagonal += least
+    w = S @ d
+    for k in range(least):
+        reflect(V[k], beta[k], w)
+    w = solutions(diagonal, e, np.zeros(1), w)[:, 0].copy()
+    _turn_back(V, beta, w)
+    c = size_class(diagonal, e, least, len(sizes))
+    return diagonal, e, V, beta, w, least * shifts[c, : sizes[c]], least * weights[c, : sizes[c]]
 
 
 @njit(**OPTIONS)
-def _update_column(i, increment, anomalies, A, Y, precision, d, start, obs, weight):
-    """Apply `square_root_update` to column `i` of `A` with the observations of its neighbourhood, tapered."""
-    near, taper = obs[start[i] : start[i + 1]], weight[start[i] : start[i + 1]]
-    if near.size:
-        column = np.ascontiguousarray(A[:, i : i + 1])
-        shift, updated = square_root_update(column, Y[:, near], precision[near] * taper, d[near])
-        increment[i] = shift[0]
-        anomalies[:, i] = updated[:, 0]
+def _turn_back(V, beta, x):
+    """Set `x` to Q x."""
+    for k in range(len(V) - 2, -1, -1):
+        reflect(V[k], beta[k], x)
+
+
+@njit(**OPTIONS)
+def _update(A, Y, precision, d, rules):
+    diagonal, e, V, beta, w, shifts, weights = _tridiagonal_system(Y, precision, d, rules)
+    X = padded(A)
+    product = np.empty(X.shape[1])
+    for k in range(len(V) - 1):
+        reflect_columns(V[k], beta[k], k + 1, X, product)
+    X = sum_of_solutions(diagonal, e, shifts, weights, X)
+    for k in range(len(V) - 2, -1, -1):
+        reflect_columns(V[k], beta[k], k + 1, X, product)
+    return w @ A, X[:, : A.shape[1]].copy()
+
+
+@njit(**OPTIONS)
+def _update_column(a, Y, precision, d, rules):
+    """Return the increment of the mean, and the updated anomalies of one variable."""
+    diagonal, e, V, beta, w, shifts, weights = _tridiagonal_system(Y, precision, d, rules)
+    x = a.copy()
+    for k in range(len(V) - 1):
+        reflect(V[k], beta[k], x)
+    x = solutions(diagonal, e, shifts, x) @ weights
+    _turn_back(V, beta, x)
+    return w @ a, x
+
+
+@njit(**OPTIONS)
+def _update_columns(first, last, increment, anomalies, Y, precision, d, start, obs, weight, rules):
+    """Update columns `first` to `last` with the observations of their neighbourhoods, tapered."""
+    for i in range(first, last):
+        near, taper = obs[start[i] : start[i + 1]], weight[start[i] : start[i + 1]]
+        if near.size:
+            column, tapered = anomalies[:, i].copy(), precision[near] * taper
+            increment[i], anomalies[:, i] = _update_column(column, Y[:, near], tapered, d[near], rules)
 
 
 # Two functions and not one compiled twice: Numba's cache tells functions apart by their code, not by `parallel`.
 @njit(**OPTIONS)
-def local_update(A, Y, precision, d, start, obs, weight):
-    """Return the increment of the mean and the updated anomalies, column by column; unchanged without observations."""
-    increment, anomalies = np.zeros(A.shape[1]), A.copy()
-    for i in range(A.shape[1]):
-        _update_column(i, increment, anomalies, A, Y, precision, d, start, obs, weight)
-    return increment, anomalies
+def _local_update(increment, anomalies, Y, precision, d, start, obs, weight, rules):
+    _update_columns(0, increment.size, increment, anomalies, Y, precision, d, start, obs, weight, rules)
 
 
 @njit(parallel=True, **OPTIONS)
-def local_update_parallel(A, Y, precision, d, start, obs, weight):
-    """Return the same, with the columns shared among threads."""
+def _local_update_parallel(increment, anomalies, Y, precision, d, start, obs, weight, rules):
+    for share in prange(-(-increment.size // SHARE)):
+        first, last = share * SHARE, min((share + 1) * SHARE, increment.size)
+        _update_columns(first, last, increment, anomalies, Y, precision, d, start, obs, weight, rules)
+
+
+def square_root_update(
+    A: np.ndarray, Y: np.ndarray, precision: np.ndarray, d: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Return the increment of the mean and the updated anomalies of the symmetric square-root filter.
+
+    $$ \text{increment} = d^\top R^{-1} Y^\top C^{-1} A, \quad \text{anomalies} = \sqrt{N-1}\, C^{-1/2} A, \quad
+       C = (N-1) I + Y R^{-1} Y^\top $$
+
+    without eigenvectors: C is made tridiagonal, and its root a sum of solutions of shifted systems (`inverse_root`).
+
+    Args:
+        A: Anomalies `(N, n)`.
+        Y: Observed anomalies `(N, Ny)`.
+        precision: Inverse error variances, the diagonal of R^{-1}, `(Ny,)`.
+        d: Innovation of the mean `(Ny,)`.
+
+    Returns:
+        `(n,)` and `(N, n)`.
+    """
+    return _update(A, Y, precision, d, rules())
+
+
+def local_update(
+    A: np.ndarray,
+    Y: np.ndarray,
+    precision: np.ndarray,
+    d: np.ndarray,
+    start: np.ndarray,
+    obs: np.ndarray,
+    weight: np.ndarray,
+    parallel: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `square_root_update` does to every column of `A` with the observations near it, their errors tapered.
+
+    Args:
+        A: Anomalies `(N, n)`; a column without observations stays as it is.
+        Y: Observed anomalies `(N, Ny)`.
+        precision: Inverse error variances `(Ny,)`.
+        d: Innovation of the mean `(Ny,)`.
+        start: With `obs` and `weight` the `Neighbourhoods` of the columns.
+        obs: Indices into the observations.
+        weight: Tapers.
+        parallel: Whether to share the columns among threads.
+
+    Returns:
+        The increment of the mean `(n,)` and the updated anomalies `(N, n)`.
+    """
     increment, anomalies = np.zeros(A.shape[1]), A.copy()
-    for i in prange(A.shape[1]):
-        _update_column(i, increment, anomalies, A, Y, precision, d, start, obs, weight)
+    update = _local_update_parallel if parallel else _local_update
+    update(increment, anomalies, Y, precision, d, start, obs, weight, rules())
     return increment, anomalies

@@ -1,15 +1,19 @@
 """The local ensemble transform Kalman filter."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from scoreda.assimilation.baselines.ensembles import checked_inflation, forecast_and_analyse, inflated, rotation, split
-from scoreda.assimilation.baselines.kernels import local_update, local_update_parallel
-from scoreda.assimilation.localisation import Distance, Localisation, Taper, gaspari_cohn, located
+from scoreda.assimilation.baselines.kernels import local_update
+from scoreda.assimilation.localisation import Distance, Localisation, Neighbourhoods, Taper, gaspari_cohn, located
 from scoreda.assimilation.protocol import Info, State, check_ensemble
 from scoreda.models import Model
-from scoreda.observations import Observation
+from scoreda.observations import Observation, Operator
 
 __all__ = ["LETKF"]
+
+PART = 2**15  # variables whose neighbourhoods are in memory at once
 
 
 class LETKF:
@@ -45,6 +49,7 @@ class LETKF:
     ) -> None:
         self.model, self.inflation, self.rotate = model, checked_inflation(inflation), rotate
         self.localisation = Localisation(radius, taper, periodic, distance)
+        self._known: tuple[np.ndarray, Neighbourhoods] | None = None
 
     def init(self, ensemble: np.ndarray, time: float = 0.0) -> State:
         """Return the state that starts from `ensemble` `(N, Nx)`."""
@@ -56,9 +61,24 @@ class LETKF:
 
     def _analyse(self, E: np.ndarray, obs: Observation, rng: np.random.Generator) -> np.ndarray:
         E = inflated(E, self.inflation)
-        (mean, A), (Hx, Y) = split(E), split(obs.operator(E))
-        near = self.localisation.near(located(obs.operator, "LETKF"), self.model.size)
-        # Threads that wait for a busy core cost milliseconds, about a million operations.
-        update = local_update_parallel if self.model.size * len(E) ** 3 > 1_000_000 else local_update
-        increment, A = update(A, Y, 1 / obs.error.variance, obs.values - Hx, *near)
-        return mean + increment + (rotation(len(A), rng) @ A if self.rotate else A)
+        Hx, Y = split(obs.operator(E))
+        d, turn = obs.values - Hx, rotation(len(E), rng) if self.rotate else None
+        # Threads that wait for a busy core cost milliseconds, about four million operations.
+        parallel = self.model.size * len(E) ** 3 > 4_000_000
+        for part, near in self._neighbourhoods(obs.operator):
+            mean, A = split(E[:, part])
+            increment, A = local_update(A, Y, 1 / obs.error.variance, d, *near, parallel=parallel)
+            E[:, part] = mean + increment + (A if turn is None else turn @ A)
+        return E
+
+    def _neighbourhoods(self, operator: Operator) -> Iterator[tuple[slice, Neighbourhoods]]:
+        """Yield parts of the grid with the observations near them; those of a small grid are kept for the next time."""
+        places, size = located(operator, "LETKF"), self.model.size
+        if size > PART:
+            for first in range(0, size, PART):
+                part = np.arange(first, min(first + PART, size))
+                yield slice(first, first + PART), self.localisation.near(places, size, part)
+            return
+        if self._known is None or self._known[0] is not places:
+            self._known = (places, self.localisation.near(places, size))
+        yield slice(None), self._known[1]
