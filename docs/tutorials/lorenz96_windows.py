@@ -54,6 +54,8 @@ SOURCE, OURS = "lorenz96_windows_seed", "lorenz96_windows"
 FRAMES, SITES, DT = 32, 32, 0.2  # of a window; model time between frames
 SHOWN = (1000, 500, 200, 100, 80, 60, 50, 40, 30, 20, 10, 0)  # steps of the source's reverse run, of 1,000
 
+LEVELS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 6.0)  # of noise, to denoise at
+
 Distance = Callable[[np.ndarray, np.ndarray], float]
 
 
@@ -143,7 +145,7 @@ class System:
         """Draw normalised windows `(number, time, space)`, given observations `(number, time * space)` if there are."""
         generator = torch.Generator().manual_seed(seed)
         denoiser = self.denoiser
-        if y is not None:
+        if y is not None and bool(y.isfinite().any()):  # nothing observed: a sample of the prior
             denoiser = self.guide(denoiser, y, lambda x: x.flatten(1), (self.assumed * obs_std) ** 2)
         x = self.sampler(denoiser, generator)(noise((number, *self.shape), denoiser, generator))
         return x.reshape(number, FRAMES, SITES).numpy()
@@ -175,6 +177,27 @@ def make_systems(source: Prior, ours: Prior, cov: Tensor, scale: Scale, assumed:
 def whole_steps(schedule: Any, start: float, number: int) -> Tensor:
     """Return times uniform in the log signal-to-noise ratio, each moved to a step that the source's network knows."""
     return schedule.time_of_index(schedule.index(log_snr(schedule, start, number)).double())
+
+
+# --- one noise level at a time --------------------------------------------------------------------------------------
+
+
+def denoising(systems: Mapping[str, System], truth: np.ndarray) -> Iterator[dict[str, float]]:
+    """Yield the root-mean-square error with which each system denoises `truth` `(n, time, space)`, normalised units."""
+    generator = torch.Generator().manual_seed(0)
+    for s in LEVELS:
+        x = torch.as_tensor(truth, dtype=torch.float32)
+        noisy = x + s * torch.randn(x.shape, generator=generator)
+        yield {"noise": s} | {name: error_of(systems[name], noisy, x, s) for name in ("source", "Gaussian", "ours")}
+
+
+@torch.no_grad()
+def error_of(system: System, noisy: Tensor, x: Tensor, s: float) -> float:
+    """Return how far a system lands from `x` when it denoises `noisy`, whose noise has standard deviation `s`."""
+    schedule = system.denoiser.schedule
+    t = torch.as_tensor(schedule.time(torch.tensor(s)))
+    x_hat = system.denoiser(schedule.alpha(t) * noisy.reshape(-1, *system.shape), t)
+    return float((x_hat.reshape(x.shape) - x).square().mean().sqrt())
 
 
 # --- without observations -------------------------------------------------------------------------------------------
@@ -299,6 +322,10 @@ def main(out: Path, scale: Scale) -> None:
     cov = homogeneous_covariance(normaliser.apply(train_windows.astype(np.float64)))
     # The source makes errors of .1 mean |truth| and assimilates them as errors of .1; the ratio is kept in all cases.
     systems = make_systems(source, ours, cov, scale, assumed=1 / float(np.abs(truth).mean()))
+    errors = list(denoising(systems, normaliser.apply(test_windows[: scale.samples].astype(np.float64))))
+    write_rows(out / "denoising.csv", list(errors[0]), errors)
+    line = "| {noise} | {source:.3f} | {Gaussian:.3f} | {ours:.3f} |"
+    print(markdown(errors, line, ("noise", "source's network", "Gaussian", "ours")))
     statistics(systems, test_windows, normaliser, scale, out)
     conditional(systems, truth, normaliser, scale, out)
     path = {f"step {k}": normaliser.invert(x) for k, x in reverse_path(systems["source"], scale).items()}
@@ -319,7 +346,7 @@ def conditional(
         "{coverage90:.3f} | {seconds:.0f} |"
     )
     print(markdown(rows, line, ("observations", "system", "RMSE", "spread", "CRPS", "coverage of 90 %", "CPU s")))
-    conditional_figure(normaliser.invert(truth[0]), shown, ("source", "ours")).savefig(out / "conditional.png", dpi=90)
+    conditional_figure(normaliser.invert(truth[0]), shown, ("source", "ours")).savefig(out / "conditional.png", dpi=80)
 
 
 def reverse_path(system: System, scale: Scale) -> dict[int, np.ndarray]:
