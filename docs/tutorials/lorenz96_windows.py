@@ -346,7 +346,7 @@ def conditional(
         "{coverage90:.3f} | {seconds:.0f} |"
     )
     print(markdown(rows, line, ("observations", "system", "RMSE", "spread", "CRPS", "coverage of 90 %", "CPU s")))
-    conditional_figure(normaliser.invert(truth[0]), shown, ("source", "ours")).savefig(out / "conditional.png", dpi=80)
+    conditional_figure(normaliser.invert(truth[0]), shown, ("source", "ours")).savefig(out / "conditional.png", dpi=72)
 
 
 def reverse_path(system: System, scale: Scale) -> dict[int, np.ndarray]:
