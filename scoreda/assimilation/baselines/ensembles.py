@@ -30,11 +30,11 @@ def conclude(
     `analyse` returns the new ensemble, or that and further diagnostics.
     """
     obs = obs.present()
+    diagnostics = dict(chi2=innovation_chi2(prior, obs), model_steps=float(model_steps))
     useful = not obs.is_empty and np.isfinite(prior).all()
     analysed = analyse(prior, obs) if useful else prior
     analysis, further = analysed if isinstance(analysed, tuple) else (analysed, {})
-    diagnostics = dict(chi2=innovation_chi2(prior, obs), model_steps=float(model_steps)) | further
-    return state.replace(time=obs.time, ensemble=analysis), Info(prior, diagnostics)
+    return state.replace(time=obs.time, ensemble=analysis), Info(prior, diagnostics | further)
 
 
 def split(E: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

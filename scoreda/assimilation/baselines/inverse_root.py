@@ -17,7 +17,7 @@ CLASSES = 26  # rule c serves kappa up to 4^(c + 1), the last one all that doubl
 
 
 class Rules(NamedTuple):
-    """The rule of every class, in rows.
+    """The rule of every class, in rows, behind a term of shift and weight 0: the inverse itself.
 
     Attributes:
         sizes: Number of terms.
@@ -51,10 +51,10 @@ def rule(kappa: float) -> tuple[np.ndarray, np.ndarray]:
 def rules() -> Rules:
     """Return the rules of all classes."""
     shifts, weights = zip(*(rule(4.0 ** (c + 1)) for c in range(CLASSES)), strict=True)
-    sizes = np.array([len(s) for s in shifts])
+    sizes = np.array([1 + len(s) for s in shifts])
     return Rules(sizes, _padded(shifts), _padded(weights))
 
 
 def _padded(rows: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Return rows of growing length as one array, with zeros behind."""
-    return np.array([np.pad(row, (0, len(rows[-1]) - len(row))) for row in rows])
+    """Return rows of growing length as one array, with a zero before and zeros behind."""
+    return np.array([np.pad(row, (1, len(rows[-1]) - len(row))) for row in rows])

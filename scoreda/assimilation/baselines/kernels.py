@@ -21,22 +21,22 @@ SHARE = 64  # columns that a thread takes at a time
 
 
 @njit(**OPTIONS)
-def _tridiagonal_system(Y, precision, d, rules):
-    """Return C = (N-1) I + S Y^T, with S = Y diag(precision), as `tridiagonal` does.
+def _normal_matrix(Y, precision, d):
+    """Return C = (N-1) I + S Y^T and S d, with S = Y diag(precision)."""
+    S = Y * precision
+    C = S @ Y.T
+    for m in range(len(C)):
+        C[m, m] += len(C) - 1
+    return C, S @ d
 
-    Then C^{-1} S d, and shifts and weights for sqrt(N-1) C^{-1/2}.
-    """
+
+@njit(**OPTIONS)
+def _root_rule(d, e, rules):
+    """Return shifts and weights of sqrt(N-1) C^{-1/2}, from the tridiagonal form of C."""
     sizes, shifts, weights = rules
-    S, least = Y * precision, len(Y) - 1
-    diagonal, e, V, beta = tridiagonal(S @ Y.T)
-    diagonal += least
-    w = S @ d
-    for k in range(least):
-        reflect(V[k], beta[k], w)
-    w = solutions(diagonal, e, np.zeros(1), w)[:, 0].copy()
-    _turn_back(V, beta, w)
-    c = size_class(diagonal, e, least, len(sizes))
-    return diagonal, e, V, beta, w, least * shifts[c, : sizes[c]], least * weights[c, : sizes[c]]
+    least = d.size - 1
+    c = size_class(d, e, least, len(sizes))
+    return least * shifts[c, : sizes[c]], least * weights[c, : sizes[c]]
 
 
 @njit(**OPTIONS)
@@ -48,12 +48,17 @@ def _turn_back(V, beta, x):
 
 @njit(**OPTIONS)
 def _update(A, Y, precision, d, rules):
-    diagonal, e, V, beta, w, shifts, weights = _tridiagonal_system(Y, precision, d, rules)
+    C, w = _normal_matrix(Y, precision, d)
+    diagonal, e, V, beta = tridiagonal(C)
     X = padded(A)
     product = np.empty(X.shape[1])
     for k in range(len(V) - 1):
+        reflect(V[k], beta[k], w)
         reflect_columns(V[k], beta[k], k + 1, X, product)
-    X = sum_of_solutions(diagonal, e, shifts, weights, X)
+    w = solutions(diagonal, e, np.zeros(1), w)[:, 0].copy()
+    shifts, weights = _root_rule(diagonal, e, rules)
+    X = sum_of_solutions(diagonal, e, shifts[1:], weights[1:], X)
+    _turn_back(V, beta, w)
     for k in range(len(V) - 2, -1, -1):
         reflect_columns(V[k], beta[k], k + 1, X, product)
     return w @ A, X[:, : A.shape[1]].copy()
@@ -61,14 +66,17 @@ def _update(A, Y, precision, d, rules):
 
 @njit(**OPTIONS)
 def _update_column(a, Y, precision, d, rules):
-    """Return the increment of the mean, and the updated anomalies of one variable."""
-    diagonal, e, V, beta, w, shifts, weights = _tridiagonal_system(Y, precision, d, rules)
-    x = a.copy()
+    """Do the same for one variable, whose anomalies `a` are used up: all shifts at once, the first for the mean."""
+    C, b = _normal_matrix(Y, precision, d)
+    diagonal, e, V, beta = tridiagonal(C)
     for k in range(len(V) - 1):
-        reflect(V[k], beta[k], x)
-    x = solutions(diagonal, e, shifts, x) @ weights
-    _turn_back(V, beta, x)
-    return w @ a, x
+        reflect(V[k], beta[k], a)
+    shifts, weights = _root_rule(diagonal, e, rules)
+    y = solutions(diagonal, e, shifts, a)
+    inverse, root = y[:, 0].copy(), y @ weights
+    _turn_back(V, beta, inverse)
+    _turn_back(V, beta, root)
+    return inverse @ b, root
 
 
 @njit(**OPTIONS)

@@ -60,16 +60,16 @@ class LETKF:
         return forecast_and_analyse(self.model, state, obs, rng, lambda E, obs: self._analyse(E, obs, rng))
 
     def _analyse(self, E: np.ndarray, obs: Observation, rng: np.random.Generator) -> np.ndarray:
-        E = inflated(E, self.inflation)
-        Hx, Y = split(obs.operator(E))
+        Hx, Y = split(obs.operator(inflated(E, self.inflation)))
         d, turn = obs.values - Hx, rotation(len(E), rng) if self.rotate else None
+        analysis = np.empty_like(E)
         # Threads that wait for a busy core cost milliseconds, about four million operations.
         parallel = self.model.size * len(E) ** 3 > 4_000_000
         for part, near in self._neighbourhoods(obs.operator):
             mean, A = split(E[:, part])
-            increment, A = local_update(A, Y, 1 / obs.error.variance, d, *near, parallel=parallel)
-            E[:, part] = mean + increment + (A if turn is None else turn @ A)
-        return E
+            increment, A = local_update(self.inflation * A, Y, 1 / obs.error.variance, d, *near, parallel=parallel)
+            analysis[:, part] = mean + increment + (A if turn is None else turn @ A)
+        return analysis
 
     def _neighbourhoods(self, operator: Operator) -> Iterator[tuple[slice, Neighbourhoods]]:
         """Yield parts of the grid with the observations near them; those of a small grid are kept for the next time."""
