@@ -84,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     sample = _add(commands, "sample", _sample, "draw states from a prior")
     sample.add_argument("prior", metavar="PRIOR", help="name of a shipped prior, or a folder")
     sample.add_argument("--number", type=int, required=True, help="how many states")
-    sample.add_argument("--size", type=int, default=40, help="variables of each state (default: 40)")
+    sample.add_argument(
+        "--size", type=int, nargs="+", default=[40], metavar="N", help="points along each axis of space (default: 40)"
+    )
     sample.add_argument("--seed", type=int, default=0, help="seed (default: 0)")
     _add_out(sample, what="F.nc")
     _add_device(sample)

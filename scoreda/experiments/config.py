@@ -127,10 +127,10 @@ class WindowSection(Section):
 
 
 class PreviewSection(Section):
-    """Samples drawn after every validation, by `steps` Heun steps; `size` is the points along each axis of space."""
+    """Samples drawn after every validation, by `steps` Heun steps; `size` holds the points along each axis of space."""
 
     number: Count = 8
-    size: Count | None = None
+    size: Annotated[list[Count], Field(min_length=1, max_length=2)] | None = None
     steps: Count = 18
     seed: int = Field(default=0, ge=0)
 

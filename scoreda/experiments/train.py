@@ -166,11 +166,12 @@ def _archive_arguments(system: Settings) -> dict[str, Any]:
 def _callback(settings: Settings, normaliser: "Normaliser", train: "torch.Tensor") -> "OnValidation":
     """Return what is done after every validation: the loss as a curve and a table, and a preview if asked for."""
     from scoreda.diffusion.training import Preview
+    from scoreda.experiments.sample import points_along_axes
 
     calls: list[OnValidation] = [_draw_loss]
     if "preview" in settings:
         p = settings["preview"]
-        space = (p["size"],) * (train.ndim - 2) if "size" in p else tuple(train.shape[2:])
+        space = points_along_axes(p["size"], train.ndim - 2) if "size" in p else tuple(train.shape[2:])
         shape = (p["number"], train.shape[1], *space)
         calls.append(Preview(shape, p["steps"], p["seed"], normaliser.invert))
 

@@ -168,3 +168,21 @@ def test_that_bad_settings_are_refused(settings, message):
 def test_that_a_run_away_is_said_to_be_one():
     with pytest.raises(ValueError, match="not finite"):
         particles_of(white(), torch.ones(1, dtype=F64), first, 1e-6, steps=50, moments=False)
+
+
+class Wild:
+    """The denoiser of white data, but far outside it anything, as a network's may be."""
+
+    def __init__(self, prior):
+        self.prior, self.schedule, self.mean = prior, prior.schedule, prior.mean
+
+    def __call__(self, x_t, t):
+        far = (x_t.abs().flatten(1).amax(1) > 3)[:, None, None]
+        return self.prior(x_t, t) * (1 + far.to(x_t) * 1e200)
+
+
+@pytest.mark.parametrize("moments", [True, False])
+def test_that_particles_that_run_away_do_not_end_the_others(moments):
+    result = particles_of(Wild(white(2)), torch.ones(1, dtype=F64), first, 1.0, moments=moments)
+    assert torch.isfinite(result.x).all()
+    assert float(result.mean()[0, 0]) == pytest.approx(0.5, abs=0.1)

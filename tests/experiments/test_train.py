@@ -13,7 +13,7 @@ from scoreda.diffusion import load_prior
 from scoreda.errors import ScoredaError
 from scoreda.experiments.config import Training, resolved
 from scoreda.experiments.estimate import describe
-from scoreda.experiments.sample import write_samples
+from scoreda.experiments.sample import points_along_axes, write_samples
 from scoreda.experiments.train import make_denoiser, train_prior
 from scoreda.experiments.training_data import make_samples, sample_shape, states_of_file
 from scoreda.experiments.yaml_source import dump
@@ -208,7 +208,7 @@ def test_that_a_prior_of_windows_is_learned_from_the_simulated_system(tmp_path):
     train_prior(config, tmp_path)
     prior = load_prior(tmp_path)
     assert (prior.denoiser.network.channels, prior.denoiser.target.coefficients.__name__) == (3, "v")
-    write_samples(str(tmp_path), 2, 8, 0, tmp_path / "s.nc")
+    write_samples(str(tmp_path), 2, [8], 0, tmp_path / "s.nc")
     with xr.open_dataset(tmp_path / "s.nc") as drawn:
         assert drawn["sample"].sizes == {"sample_index": 2, "channel": 3, "space": 8}
     assert "a denoiser of windows of 3 states of lorenz96" in (tmp_path / "card.md").read_text()
@@ -224,6 +224,19 @@ def test_that_a_plane_is_learned_from_with_previews_in_its_units(tmp_path):
     with np.load(tmp_path / "run/previews.npz") as file:
         assert file["step_00000008"].shape == (20, 1, 5, 6)
         assert file["step_00000008"].mean() == pytest.approx(10.0, abs=1.0)
+    write_samples(str(tmp_path / "run"), 2, [7, 9], 0, tmp_path / "s.nc")
+    with xr.open_dataset(tmp_path / "s.nc") as drawn:
+        assert drawn["sample"].sizes == {"sample_index": 2, "row": 7, "space": 9}
+
+
+@pytest.mark.parametrize("size", [[6], [6, 6]])
+def test_that_sizes_are_one_for_every_axis_or_one_for_all(size):
+    assert points_along_axes(size, 2) == (6, 6)
+
+
+def test_that_a_size_too_many_is_refused():
+    with pytest.raises(ScoredaError, match="1-D space have 1 sizes, or one for all; got 2"):
+        points_along_axes([4, 5], 1)
 
 
 def test_that_gaps_are_learned_around_if_a_mask_is_asked_for(tmp_path):

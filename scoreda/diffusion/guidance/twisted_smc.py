@@ -28,7 +28,7 @@ from scoreda.diffusion.denoisers import Denoiser
 from scoreda.diffusion.guidance.base import Linearised
 from scoreda.diffusion.guidance.observed import Observed
 from scoreda.diffusion.guidance.particles import Particles, effective_size, log_mean, systematic
-from scoreda.diffusion.schedules import Schedule, transition, white_noise
+from scoreda.diffusion.schedules import Schedule, expand, transition, white_noise
 
 __all__ = ["TwistedSMC"]
 
@@ -98,14 +98,13 @@ class TwistedSMC:
                 swarm = self._resample(swarm)
             swarm = self._step(swarm, t, s)
         ess.append(effective_size(swarm.log_w))
-        _check_weights(swarm.log_w)
         return Particles(
             swarm.x_hat, swarm.log_w.log_softmax(0), torch.stack(ess), log_evidence + log_mean(swarm.log_w)
         )
 
     def _start(self, x: Tensor, t: Tensor) -> Swarm:
         x_hat, x_hat_y, log_twist = self._twist(x, t)
-        return Swarm(x, x_hat, x_hat_y, log_twist, log_w=log_twist)
+        return _without_lost(Swarm(x, x_hat, x_hat_y, log_twist, log_w=log_twist))
 
     def _resample(self, swarm: Swarm) -> Swarm:
         index = systematic(swarm.log_w, self.generator)
@@ -119,7 +118,8 @@ class TwistedSMC:
         shift = gain * (swarm.x_hat_y - swarm.x_hat) / std
         log_p_over_q = -(shift * eps + shift.square() / 2).flatten(1).sum(1)
         x_hat, x_hat_y, log_twist = self._twist(x_s, s)
-        return Swarm(x_s, x_hat, x_hat_y, log_twist, swarm.log_w + log_p_over_q + log_twist - swarm.log_twist)
+        log_w = swarm.log_w + log_p_over_q + log_twist - swarm.log_twist
+        return _without_lost(Swarm(x_s, x_hat, x_hat_y, log_twist, log_w))
 
     def _twist(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the denoised states, the guided ones and the log twist of each; at t = 0 it is the likelihood."""
@@ -147,20 +147,42 @@ def reverse_kernel(schedule: Schedule, t: Tensor, s: Tensor, spread: float) -> t
 
 
 def log_normal(residual: Tensor, C: Tensor, present: int) -> tuple[Tensor, Tensor]:
-    """Return ln N(residual; 0, C) `(N,)`, counting `present` values, and C^-1 residual; `C` variances or matrices."""
+    """Return ln N(residual; 0, C) `(N,)`, counting `present` values, and C^-1 residual; `C` variances or matrices.
+
+    Both are NaN where a matrix has overflowed so far that nothing is left of its root.
+    """
     if C.ndim == 1:
         u, log_det = residual / C, C.log().sum()
     else:
-        chol = torch.linalg.cholesky(C)
+        chol, failed = torch.linalg.cholesky_ex(C)
         u = torch.cholesky_solve(residual[..., None], chol)[..., 0]
-        log_det = 2 * chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        log_det = 2 * chol.diagonal(dim1=-2, dim2=-1).log().sum(-1).where(failed == 0, torch.nan)
     return -((residual * u).sum(-1) + log_det + present * math.log(2 * math.pi)) / 2, u
 
 
 def positive_part(C: Tensor) -> Tensor:
-    """Return the nearest covariances to matrices `(N, n, n)`: the Jacobian of a network is not exactly one."""
-    w, Q = torch.linalg.eigh((C + C.mT) / 2)
-    return (Q * w.clamp_min(0)[..., None, :]) @ Q.mT
+    """Return the nearest covariances to matrices `(N, n, n)`: the Jacobian of a network is not exactly one.
+
+    NaN for those that are not finite, which would have no eigenvalues.
+    """
+    finite = C.isfinite().all(-1).all(-1)[:, None, None]
+    w, Q = torch.linalg.eigh(torch.where(finite, (C + C.mT) / 2, 0))
+    return ((Q * w.clamp_min(0)[..., None, :]) @ Q.mT).where(finite, torch.nan)
+
+
+def _without_lost(swarm: Swarm) -> Swarm:
+    """Give particles that have run away no weight, and a finite place until resampling ends them.
+
+    A learned denoiser is arbitrary far from its data; one such particle must not be the end of all.
+    """
+    lost = ~(swarm.log_w.isfinite() & swarm.x_hat_y.isfinite().flatten(1).all(1))
+    if bool(lost.all()):
+        raise ValueError(
+            "the particles are not finite any more: the guided steps ran away. Pass moments=True, or more steps."
+        )
+    zero = lambda part: torch.where(expand(lost, part), 0, part)
+    x, x_hat, x_hat_y, log_twist, log_w = map(zero, swarm)
+    return Swarm(x, x_hat, x_hat_y, log_twist, log_w.where(~lost, -math.inf))
 
 
 def _check(y: Tensor, steps: int, threshold: float) -> None:
@@ -169,11 +191,4 @@ def _check(y: Tensor, steps: int, threshold: float) -> None:
     if steps < 2 or not 0 <= threshold <= 1:
         raise ValueError(
             f"need steps >= 2 and a threshold in [0, 1], got steps={steps}, threshold={threshold}. Try 100 and 0.5."
-        )
-
-
-def _check_weights(log_w: Tensor) -> None:
-    if not bool(torch.isfinite(log_w).all()):
-        raise ValueError(
-            "the weights of the particles are not finite: the guided steps ran away. Pass moments=True, or more steps."
         )
