@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from scoreda.models import Model
 
-__all__ = ["make_twins", "twin_files"]
+__all__ = ["make_twins", "twin_files", "twin_of_seed"]
 
 
 def make_twins(config: Experiment, folder: RunFolder, overwrite: bool = False) -> list[Path]:
@@ -41,6 +41,11 @@ def twin_files(config: Experiment, folder: RunFolder, case: str) -> Iterator[tup
     own = config.twin_per_seed and not config.cases[case].observations.file
     for seed in config.seeds:
         yield seed, folder.twin(case, seed if own else None)
+
+
+def twin_of_seed(config: Experiment, case: str, seed: int) -> "xr.Dataset":
+    """Simulate the twin of a case that belongs to a seed, where every seed has its own."""
+    return _simulated(config.cases[case], _seed_of_twin(config.twin_seed, seed))
 
 
 def _makers(config: Experiment, folder: RunFolder, given: dict[str, "xr.Dataset"]) -> Iterator[Any]:
