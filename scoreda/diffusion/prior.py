@@ -15,7 +15,7 @@ from torch import Tensor
 from scoreda.datasets.layout import replacing
 from scoreda.datasets.normaliser import Normaliser
 from scoreda.diffusion.denoisers import KarrasDenoiser, LearnedDenoiser, denoiser_from_spec
-from scoreda.diffusion.networks import network_from_spec
+from scoreda.diffusion.networks import Tiled, network_from_spec
 from scoreda.diffusion.samplers import HeunSampler, noise
 from scoreda.diffusion.schedules import Schedule, expand, schedule_from_spec, terminal_ratio
 from scoreda.diffusion.threads import one_thread
@@ -91,6 +91,16 @@ class Prior:
                 stacklevel=2,
             )
         denoiser.schedule = schedule
+        return Prior(denoiser, self.normaliser, self.card)
+
+    def within(self, memory: int) -> "Prior":
+        """Return the same prior, whose network is evaluated within `memory` bytes, in tiles if need be.
+
+        Raises:
+            ValueError: if the network is not local.
+        """
+        own = self.denoiser
+        denoiser = denoiser_from_spec(own.spec(), Tiled(own.network, memory), own.schedule)  # type: ignore[arg-type]
         return Prior(denoiser, self.normaliser, self.card)
 
     def tensor(self, E: np.ndarray) -> Tensor:

@@ -15,8 +15,10 @@ from scoreda.diffusion.networks.base import Network
 from scoreda.diffusion.networks.causal import CausalWindow
 from scoreda.diffusion.networks.convnet import ConvNet1d, ConvNet2d
 from scoreda.diffusion.networks.embedding import NoiseEmbedding
+from scoreda.diffusion.networks.locality import Locality
 from scoreda.diffusion.networks.mlp import MLP
 from scoreda.diffusion.networks.presets import PRESETS
+from scoreda.diffusion.networks.tiled import Tiled, Tiling
 from scoreda.diffusion.networks.unet import UNet1d, UNet2d
 from scoreda.errors import construct
 
@@ -28,14 +30,18 @@ __all__ = [
     "CausalWindow",
     "ConvNet1d",
     "ConvNet2d",
+    "Locality",
     "Network",
     "NoiseEmbedding",
+    "Tiled",
+    "Tiling",
     "UNet1d",
     "UNet2d",
     "network_from_spec",
 ]
 
-NETWORKS: dict[str, Any] = {kind.name: kind for kind in (CausalWindow, ConvNet1d, ConvNet2d, MLP, UNet1d, UNet2d)}
+KINDS = (CausalWindow, ConvNet1d, ConvNet2d, MLP, Tiled, UNet1d, UNet2d)
+NETWORKS: dict[str, Any] = {kind.name: kind for kind in KINDS}
 
 
 def network_from_spec(spec: Mapping[str, Any]) -> nn.Module:

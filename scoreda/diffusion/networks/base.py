@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from scoreda.diffusion.networks.locality import Locality, not_local
+
 __all__ = ["ACTIVATIONS", "Network"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "mish": nn.Mish, "silu": nn.SiLU, "tanh": nn.Tanh}
@@ -87,6 +89,14 @@ class Network(nn.Module, ABC):
                 f"{self.name} is {weight.dtype} on {weight.device}, got samples of {x.dtype} on {x.device}. "
                 f"Pass samples.to('{weight.device}', {weight.dtype}), or move the network."
             )
+
+    def locality(self, channels: int | None = None) -> Locality:
+        """Return how far the network looks; `channels` is for networks that take any number of them.
+
+        Raises:
+            ValueError: if an output depends on all of the field.
+        """
+        raise not_local(self.name, "every output depends on all numbers of a sample")
 
     def spec(self) -> dict[str, Any]:
         """Return the settings that rebuild the network."""

@@ -1,11 +1,13 @@
 """A network of a few frames, applied at every time of a sequence of any length."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from scoreda.diffusion.networks.base import Network
+from scoreda.diffusion.networks.locality import Locality
 
 __all__ = ["CausalWindow"]
 
@@ -65,6 +67,11 @@ class CausalWindow(nn.Module):
         past = x.new_zeros(len(x), (self.frames - 1) * self.variables, *x.shape[2:])
         windows = torch.cat([past, x], dim=1).unfold(1, self.frames * self.variables, self.variables)
         return windows.movedim(-1, 2)
+
+    def locality(self, channels: int | None = None) -> Locality:
+        """Return how far the network looks; all times of `channels` channels are at work at once."""
+        of_one = self.network.locality()
+        return replace(of_one, width=of_one.width * max(1, (channels or 1) // self.variables))
 
     def spec(self) -> dict[str, Any]:
         """Return the settings that rebuild the network."""

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from scoreda.diffusion.networks.base import Network
 from scoreda.diffusion.networks.blocks import Conv, ResidualBlock, axes, channel_norm, zeroed
 from scoreda.diffusion.networks.embedding import NoiseEmbedding
+from scoreda.diffusion.networks.locality import Locality
 
 __all__ = ["ConvNet1d", "ConvNet2d"]
 
@@ -48,6 +49,11 @@ class ConvNet(Network):
             ResidualBlock(width, width, kernel, each, self.embedding.width) for _ in range(blocks)
         )
         self.leave = zeroed(Conv(width, channels, kernel, each))
+
+    def locality(self, channels: int | None = None) -> Locality:
+        """Return how far the network looks: half a kernel for each convolution."""
+        reach = 2 * (len(self.blocks) + 1) * self.enter.reach
+        return Locality(reach, self.enter.circular, self.settings["width"])
 
     def body(self, h: Tensor, c_noise: Tensor) -> Tensor:
         """Map `h` `(B, inputs, *)` to `(B, channels, *)`."""

@@ -12,6 +12,7 @@ from scoreda.diffusion.networks.base import Network
 from scoreda.diffusion.networks.blocks import BLOCKS, Conv, axes, zeroed
 from scoreda.diffusion.networks.embedding import NoiseEmbedding
 from scoreda.diffusion.networks.levels import Level, Parts
+from scoreda.diffusion.networks.locality import Locality, not_local
 from scoreda.errors import choose
 
 __all__ = ["UNet1d", "UNet2d"]
@@ -77,6 +78,22 @@ class UNet(Network):
         self.levels = Level(parts, widths[0], widths)
         self.last = kind(2 * widths[0], widths[0], embedding=0)
         self.leave = zeroed(Conv(widths[0], channels, 1, each))
+
+    def locality(self, channels: int | None = None) -> Locality:
+        """Return how far the network looks, over all its levels.
+
+        Raises:
+            ValueError: if its norm or its attention reads all of the field.
+        """
+        s, half = self.settings, 2**self.dimensions
+        if s["norm"] != "channel" or s["attention"] != "none":
+            raise not_local(self.name, f"norm '{s['norm']}' or attention '{s['attention']}' reads all of the field")
+        pair, resample = 2 * (s["kernel"] // 2), s["resampling"] // 2  # of the two convolutions of a block
+        reach = 3 * s["blocks"] * pair  # of the coarsest level
+        for _ in s["widths"][1:]:  # doubling the points repeats those to the left, which is one more
+            reach = 2 * s["blocks"] * pair + 2 * reach + 2 * resample + 1
+        width = sum(2 * width // half**level for level, width in enumerate(s["widths"]))
+        return Locality(reach + resample + pair, self.enter.circular, width, 2 ** (len(s["widths"]) - 1))
 
     def body(self, h: Tensor, c_noise: Tensor) -> Tensor:
         """Map `h` `(B, inputs, *)` to `(B, channels, *)`."""
