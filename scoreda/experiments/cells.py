@@ -21,7 +21,7 @@ import numpy as np
 from scoreda.experiments.case import Case
 from scoreda.experiments.folder import RunFolder, write_text
 from scoreda.experiments.methods import Parts
-from scoreda.experiments.scores import score_row
+from scoreda.experiments.scores import score_run
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -80,6 +80,11 @@ class Cell:
         return self.folder.analysis(self.case, self.method, self.seed)
 
     @property
+    def series(self) -> Path:
+        """Where the scores of every cycle go, and what is counted over cycles."""
+        return self.result.with_name("series.nc")
+
+    @property
     def result(self) -> Path:
         """Where the scores go."""
         return self.folder.result(self.case, self.method, self.seed)
@@ -108,7 +113,7 @@ class Cell:
         from scoreda.datasets import open_dataset
 
         with open_dataset(self.analysis, needs=("analysis",)) as run:
-            return {"row": _defined(score_row(run, self.settings.burn_in, self.settings.lock_level))}
+            return {"row": _scored(self, run)[0]}
 
     def failed(self, why: str) -> Outcome:
         """Return the outcome of a cell that could not be run."""
@@ -171,8 +176,9 @@ def _run(cell: Cell) -> dict[str, Any]:
     clock = time.perf_counter()
     run = _assimilated(cell)
     seconds = round(time.perf_counter() - clock, 3)
-    found = {"row": _defined(score_row(run, cell.settings.burn_in, cell.settings.lock_level)), "seconds": seconds}
-    _keep(cell, run)
+    row, statistics = _scored(cell, run)
+    found = {"row": row, "seconds": seconds}
+    _keep(cell, run, statistics)
     # Last, and in one step: a cell whose scores are there is finished.
     write_text(cell.result, json.dumps({"digest": cell.digest()} | found, indent=1) + "\n")
     return found
@@ -193,20 +199,23 @@ def _assimilated(cell: Cell) -> "xr.Dataset":
     return assimilate(twin, method, E, rng=generator(cell.seed, cell.case, cell.method, "analysis"), error=error)
 
 
-def _keep(cell: Cell, run: "xr.Dataset") -> None:
-    """Write the ensembles, or the scores of every cycle where only those are kept."""
+def _scored(cell: Cell, run: "xr.Dataset") -> tuple[dict[str, Any], "xr.Dataset | None"]:
+    """Return the scores that are defined, which JSON can hold, and the statistics behind them."""
+    case = cell.settings
+    error = case.observations.assumed_error(run.sizes["obs"]) if "obs" in run.sizes else None
+    row, statistics = score_run(run, case.burn_in, case.lock_level, error)
+    return {
+        name: value for name, value in row.items() if not (isinstance(value, float) and math.isnan(value))
+    }, statistics
+
+
+def _keep(cell: Cell, run: "xr.Dataset", statistics: "xr.Dataset | None") -> None:
+    """Write the ensembles, or what the report needs of them where only that is kept."""
     from scoreda.datasets import write_dataset
     from scoreda.datasets.provenance import provenance
 
     run.attrs |= provenance(str(cell), cell.seed, cell=cell.content()) | {"history": run.attrs["history"]}
     if cell.ensembles:
         write_dataset(run, cell.analysis)
-    elif "truth" in run:
-        from scoreda.verification import verify
-
-        write_dataset(verify(run, cell.settings.burn_in).astype(np.float32), cell.result.with_name("series.nc"))
-
-
-def _defined(row: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what is not defined, which JSON could not hold."""
-    return {name: value for name, value in row.items() if not (isinstance(value, float) and math.isnan(value))}
+    elif statistics is not None:
+        write_dataset(statistics.astype(np.float32), cell.series)

@@ -5,42 +5,96 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scoreda.errors import ScoredaError
 from scoreda.experiments.folder import write_text
 
-__all__ = ["COLUMNS", "read_rows", "score_row", "text_table", "write_rows"]
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from scoreda.observations import ErrorModel
+
+__all__ = ["COLUMNS", "read_rows", "score_run", "text_table", "write_rows"]
 
 # Readers may rely on these names and their order: columns are only ever appended.
 COLUMNS = (
     "case", "method", "seed", "members", "rmse_a", "rmse_f", "spread_a", "crps_a", "coverage90_a", "chi2", "diverged",
     "cycles", "expected", "source", "spread_f", "tuning", "lock_cycles", "network_evals", "model_steps",
     "rmse_rms_a", "rmse_locked", "lost_fraction", "relock_cycles",
+    "bias_a", "crps_f", "log_score_a", "energy_score_a", "coverage50_a", "rmse_a_se", "spread_skill_a", "rank_flatness",
+    "desroziers_r",
 )  # fmt: skip
 SHOWN = ("case", "method", "members", "rmse_a", "spread_a", "crps_a", "coverage90_a", "expected", "source")
 
 
-def score_row(run: Any, burn_in: int, lock_level: float | None = None) -> dict[str, Any]:
-    """Return the scores of a run (a Dataset) under the names of `COLUMNS`; without a truth most are undefined.
+def score_run(
+    run: "xr.Dataset", burn_in: int, lock_level: float | None = None, error: "ErrorModel | None" = None
+) -> tuple[dict[str, Any], "xr.Dataset | None"]:
+    """Return the scores of a run under the names of `COLUMNS`, and what they are the means of.
 
-    `rmse_a` is the time mean of the RMSE, `rmse_rms_a` the root of the time mean of its square. With a `lock_level`,
-    `rmse_locked`, `lost_fraction` and `relock_cycles` are those of `scoreda.verification.tracking`.
+    Args:
+        run: As from `assimilate`; without a truth most scores are undefined.
+        burn_in: First cycles that are not scored.
+        lock_level: RMSE of the case while tracking, for `rmse_locked`, `lost_fraction` and `relock_cycles`.
+        error: What the method took the observation errors for, where that is not in the attributes.
+
+    Returns:
+        The row, and the Dataset of `verify` with that of `distributions`; None without a truth.
     """
-    from scoreda.verification import verify
-    from scoreda.verification.tracking import tracking
+    from scoreda.verification import distributions, verify
 
-    counts = {name: float(run[name].sum()) for name in ("network_evals", "model_steps") if name in run}
-    if "truth" in run:
-        scores = verify(run, burn_in, lock_level)
-        rmse = scores["rmse_a"].values
-        counts["rmse_rms_a"] = float(np.sqrt(np.mean(rmse[burn_in:] ** 2)))
-        counts |= tracking(rmse, lock_level, burn_in) if lock_level else {}
-        return {name: scores.attrs[name] for name in COLUMNS if name in scores.attrs and name != "method"} | counts
+    row = {name: float(run[name].sum()) for name in ("network_evals", "model_steps") if name in run}
+    if "truth" not in run:
+        return row | _without_truth(run, burn_in) | _consistency(run, burn_in, error), None
+    statistics = verify(run, burn_in, lock_level)
+    statistics = statistics.merge(distributions(run, burn_in), combine_attrs="override")
+    row |= {name: statistics.attrs[name] for name in COLUMNS if name in statistics.attrs and name != "method"}
+    return row | _errors(statistics, burn_in, lock_level) | _consistency(run, burn_in, error), statistics
+
+
+def _without_truth(run: "xr.Dataset", burn_in: int) -> dict[str, Any]:
     scored = run.isel(time=slice(burn_in, None))
     chi2 = float(scored["chi2"].mean()) if "chi2" in run else math.nan
-    return {"chi2": chi2, "diverged": run.attrs.get("diverged", -1), "cycles": scored.sizes["time"]} | counts
+    return {"chi2": chi2, "diverged": run.attrs.get("diverged", -1), "cycles": scored.sizes["time"]}
+
+
+def _errors(statistics: "xr.Dataset", burn_in: int, lock_level: float | None) -> dict[str, float]:
+    """Return what one mean of the RMSE hides, and how calibrated the ensemble is."""
+    from scoreda.verification import spread_skill_of
+    from scoreda.verification.calibration import rank_flatness
+    from scoreda.verification.time_means import standard_error
+    from scoreda.verification.tracking import tracking
+
+    rmse = statistics["rmse_a"].values
+    scored = rmse[burn_in:]
+    tracked = tracking(rmse, lock_level, burn_in) if lock_level else {}
+    return tracked | {
+        "rmse_rms_a": float(np.sqrt(np.mean(scored**2))),
+        "rmse_a_se": standard_error(scored),
+        "spread_skill_a": spread_skill_of(statistics).ratio(statistics.sizes["rank"] - 1),
+        "rank_flatness": rank_flatness(statistics["rank_counts"].values),
+    }
+
+
+def _consistency(run: "xr.Dataset", burn_in: int, error: "ErrorModel | None") -> dict[str, float]:
+    """Return the diagnosed over the assumed error variance, as far as the observation operator is known.
+
+    Means of squares of Student-t errors hardly converge: chi-square is withdrawn for them, and this not given.
+    """
+    from scoreda.observations import StudentTError
+    from scoreda.verification.innovations import departures
+
+    if not {"prior", "analysis", "obs"} <= {*run.variables}:
+        return {}
+    try:
+        found = departures(run, error, burn_in)
+    except ScoredaError:
+        return {}
+    heavy = found.error.name == StudentTError.name
+    return {"chi2": math.nan} if heavy else {"desroziers_r": found.error_ratio()}
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:

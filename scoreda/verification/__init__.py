@@ -1,9 +1,27 @@
-"""Scores of analyses and forecasts: an array core (`arrays`) and an xarray face (`verify`).
+"""Scores of analyses and forecasts: array cores and an xarray face (`verify`).
 
-Of generated fields: their statistics (`fields`) and the `distances` between two samples.
+Array cores: `arrays` (error, spread, ranks), `proper_scores`, `calibration`, `spectra`, `innovations`, `time_means`
+(standard errors of correlated series) and `tracking`. Of generated fields: their statistics (`fields`) and the
+`distances` between two samples.
 """
 
-from scoreda.verification import arrays, distances, fields
-from scoreda.verification.verify import rank_counts, summary, verify
+from scoreda.verification import arrays, calibration, distances, fields, innovations, proper_scores, spectra, time_means
+from scoreda.verification.floor import kalman_floor
+from scoreda.verification.verify import distributions, rank_counts, spread_skill_of, summary, verify
 
-__all__ = ["arrays", "distances", "fields", "rank_counts", "summary", "verify"]
+__all__ = [
+    "arrays",
+    "calibration",
+    "distances",
+    "distributions",
+    "fields",
+    "innovations",
+    "kalman_floor",
+    "proper_scores",
+    "rank_counts",
+    "spectra",
+    "spread_skill_of",
+    "summary",
+    "time_means",
+    "verify",
+]

@@ -11,15 +11,19 @@ from scoreda.verification.fields import wavenumber_spectrum
 
 __all__ = [
     "bias",
+    "checked",
     "coverage",
+    "covered",
     "crps",
     "energy_spectrum",
+    "rank_bounds",
     "rank_chi2",
     "rank_histogram",
     "rank_p_value",
     "ranks",
     "rmse",
     "spread",
+    "undefined",
 ]
 
 
@@ -35,13 +39,13 @@ def rmse(E: ArrayLike, x: ArrayLike) -> np.ndarray:
     Returns:
         `(...)`, model units.
     """
-    E, x = _checked(E, x)
+    E, x = checked(E, x)
     return np.sqrt(((E.mean(-2) - x) ** 2).mean(-1))
 
 
 def bias(E: ArrayLike, x: ArrayLike) -> np.ndarray:
     """Return ensemble mean minus truth, averaged over space: `(...)`, model units; positive where too large."""
-    E, x = _checked(E, x)
+    E, x = checked(E, x)
     return (E.mean(-2) - x).mean(-1)
 
 
@@ -79,10 +83,10 @@ def crps(E: ArrayLike, x: ArrayLike) -> np.ndarray:
 
     Source: Ferro (2014), Fair scores for ensemble forecasts, https://doi.org/10.1002/qj.2270
     """
-    E, x = _checked(E, x)
+    E, x = checked(E, x)
     N = E.shape[-2]
     if N < 2:
-        return np.full(np.broadcast_shapes(E.shape[:-2], x.shape[:-1]), np.nan)
+        return undefined(E, x)
     accuracy = np.abs(E - x[..., None, :]).mean(-2)
     weights = (2 * np.arange(1, N + 1) - N - 1) / (N * (N - 1))
     dispersion = np.einsum("i,...ij->...j", weights, np.sort(E, axis=-2))
@@ -114,9 +118,13 @@ def coverage(E: ArrayLike, x: ArrayLike, level: float) -> np.ndarray:
     """
     if not 0 < level < 1:
         raise ValueError(f"`level` must lie between 0 and 1, got {level}. Pass 0.9 for 90 %.")
-    E, x = _checked(E, x)
-    low, high = _rank_bounds(E, x)
-    edge, cells = 0.5 * (1 - level), E.shape[-2] + 1
+    E, x = checked(E, x)
+    return covered(*rank_bounds(E, x), E.shape[-2], level)
+
+
+def covered(low: np.ndarray, high: np.ndarray, members: int, level: float) -> np.ndarray:
+    """Return the `coverage` `(...)` of a `level` from what `rank_bounds` found."""
+    edge, cells = 0.5 * (1 - level), members + 1
     inside = np.clip((high + 1) / cells, edge, 1 - edge) - np.clip(low / cells, edge, 1 - edge)
     return (inside * cells / (high + 1 - low)).mean(-1)
 
@@ -133,8 +141,8 @@ def ranks(E: ArrayLike, x: ArrayLike, rng: np.random.Generator | None = None) ->
     Returns:
         `(..., Nx)` float64, whole numbers or NaN.
     """
-    E, x = _checked(E, x)
-    low, high = _rank_bounds(E, x)
+    E, x = checked(E, x)
+    low, high = rank_bounds(E, x)
     return low if rng is None else low + np.floor(rng.random(low.shape) * (high + 1 - low))
 
 
@@ -181,7 +189,8 @@ def energy_spectrum(states: ArrayLike) -> np.ndarray:
     return wavenumber_spectrum(states)[1].mean(0)
 
 
-def _checked(E: ArrayLike, x: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def checked(E: ArrayLike, x: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return ensemble and truth as float64; ValueError if their shapes do not fit."""
     E, x = np.asarray(E, dtype=np.float64), np.asarray(x, dtype=np.float64)
     if E.ndim < 2 or x.ndim < 1 or E.shape[-1] != x.shape[-1]:
         raise ValueError(
@@ -191,9 +200,14 @@ def _checked(E: ArrayLike, x: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     return E, x
 
 
-def _rank_bounds(E: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def undefined(E: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return NaN in the shape of a score."""
+    return np.full(np.broadcast_shapes(E.shape[:-2], x.shape[:-1]), np.nan)
+
+
+def rank_bounds(E: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the lowest and the highest rank that ties allow, `(..., Nx)` float64, NaN where undefined."""
-    undefined = np.isnan(x) | np.isnan(E).any(-2)
+    unknown = np.isnan(x) | np.isnan(E).any(-2)
     low = (E < x[..., None, :]).sum(-2)
     high = (E <= x[..., None, :]).sum(-2)
-    return np.where(undefined, np.nan, low), np.where(undefined, np.nan, high)
+    return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)

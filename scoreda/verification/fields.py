@@ -109,7 +109,7 @@ def wavenumber_spectrum(states: ArrayLike, length: float = 2 * pi) -> tuple[np.n
     x = _anomalies(states, 1, "states", "(..., space)")
     Nx = x.shape[-1]
     k = 2 * pi / length * np.arange(Nx // 2 + 1)
-    return k, _one_sided(Nx) * np.abs(np.fft.rfft(x, axis=-1) / Nx) ** 2
+    return k, one_sided(Nx) * np.abs(np.fft.rfft(x, axis=-1) / Nx) ** 2
 
 
 def frequency_wavenumber_spectrum(
@@ -142,7 +142,7 @@ def frequency_wavenumber_spectrum(
     taper = np.sqrt(8 / 3) * np.sin(pi * np.arange(steps) / steps) ** 2 if hann else np.ones(steps)
     # rfft takes e^{-i omega t} of time and ifft e^{+i k s} of space: the conjugate of the sum above.
     waves = np.fft.ifft(np.fft.rfft(taper[:, None] * x, axis=-2) / steps, axis=-1)
-    energy = _one_sided(steps)[:, None] * (np.abs(waves) ** 2).reshape(-1, steps // 2 + 1, Nx).mean(0)
+    energy = one_sided(steps)[:, None] * (np.abs(waves) ** 2).reshape(-1, steps // 2 + 1, Nx).mean(0)
     omega = 2 * pi / (steps * dt) * np.arange(steps // 2 + 1)
     return omega, 2 * pi / length * (np.arange(Nx) - Nx // 2), np.fft.fftshift(energy, axes=-1)
 
@@ -180,7 +180,7 @@ def _anomalies(x: ArrayLike, axes: int, name: str, shape: str) -> np.ndarray:
     return x - x.mean()
 
 
-def _one_sided(size: int) -> np.ndarray:
+def one_sided(size: int) -> np.ndarray:
     """Return how many modes of a real series of `size` values each non-negative one stands for."""
     weights = np.full(size // 2 + 1, 2.0)
     weights[0] = 1

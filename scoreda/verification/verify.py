@@ -7,10 +7,14 @@ import xarray as xr
 
 from scoreda.errors import ScoredaError
 from scoreda.verification import arrays
+from scoreda.verification.calibration import SPREAD_EDGES, SpreadSkill, spread_skill
+from scoreda.verification.proper_scores import energy_score, log_score
+from scoreda.verification.spectra import error_spectrum, spread_spectrum
 
-__all__ = ["rank_counts", "summary", "verify"]
+__all__ = ["distributions", "rank_counts", "spread_skill_of", "summary", "verify"]
 
 CHUNK_VALUES = 2**19  # ensemble values taken from a run at a time: 4 MB as float64, which the allocator keeps
+THINNED_TO = 100  # members that the costly statistics take; they are fair, so that fewer members change no mean
 LOCKED_FOR = 20  # cycles that the RMSE must stay low before a run counts as locked on
 LONG_NAMES = {
     "rmse_a": "RMSE of the analysis mean",
@@ -20,6 +24,11 @@ LONG_NAMES = {
     "crps_a": "fair CRPS of the analysis",
     "coverage90_a": "coverage of the central 90 % of the analysis",
     "chi2": "innovation chi-square",
+    "bias_a": "bias of the analysis mean",
+    "crps_f": "fair CRPS of the forecast",
+    "log_score_a": "fair logarithmic score of the Gaussian with the moments of the analysis",
+    "energy_score_a": "fair energy score of the analysis",
+    "coverage50_a": "coverage of the central 50 % of the analysis",
 }
 
 
@@ -33,8 +42,9 @@ def verify(run: xr.Dataset, burn_in: int = 0, lock_level: float | None = None) -
         lock_level: RMSE at which the method is known to track, for `lock_cycles`.
 
     Returns:
-        Dataset over `time` with `rmse_a, rmse_f, spread_a, spread_f, crps_a, coverage90_a, chi2`, NaN where the run has
-        nothing to score. Its attributes are `method`, `burn_in` and the `summary`.
+        Dataset over `time` with `rmse_a, rmse_f, spread_a, spread_f, crps_a, crps_f, bias_a, log_score_a,
+        energy_score_a, coverage50_a, coverage90_a, chi2`, NaN where the run has nothing to score. Its attributes are
+        `method`, `burn_in` and the `summary`. The energy score takes up to 100 of the members, at equal distances.
 
     Raises:
         ScoredaError: if the run lacks a variable or `burn_in` leaves no cycle.
@@ -42,15 +52,12 @@ def verify(run: xr.Dataset, burn_in: int = 0, lock_level: float | None = None) -
     _check(run, burn_in)
     series = {name: np.full(run.sizes["time"], np.nan) for name in LONG_NAMES}
     for part in _chunks(run):
-        truth, analysis = run["truth"][part].values, _ensemble(run, "analysis", part)
-        series["rmse_a"][part] = arrays.rmse(analysis, truth)
-        series["spread_a"][part] = arrays.spread(analysis)
-        series["crps_a"][part] = arrays.crps(analysis, truth)
-        series["coverage90_a"][part] = arrays.coverage(analysis, truth, 0.9)
+        truth = run["truth"][part].values
+        found = _analysis_scores(_ensemble(run, "analysis", part), truth)
         if "prior" in run:
-            prior = _ensemble(run, "prior", part)
-            series["rmse_f"][part] = arrays.rmse(prior, truth)
-            series["spread_f"][part] = arrays.spread(prior)
+            found |= _forecast_scores(_ensemble(run, "prior", part), truth)
+        for name, values in found.items():
+            series[name][part] = values
     if "chi2" in run:
         series["chi2"][:] = run["chi2"].values
     scores = xr.Dataset({k: ("time", v, {"long_name": LONG_NAMES[k], "units": "1"}) for k, v in series.items()})
@@ -88,6 +95,66 @@ def rank_counts(run: xr.Dataset, burn_in: int = 0, rng: np.random.Generator | No
         ranks = arrays.ranks(_ensemble(run, "analysis", part), run["truth"][part].values, rng)
         counts += arrays.rank_histogram(ranks, members)
     return counts
+
+
+def distributions(run: xr.Dataset, burn_in: int = 0) -> xr.Dataset:
+    """Return what is behind the means over time, from `burn_in` on; small, and enough to draw calibration from.
+
+    Args:
+        run: As for `verify`.
+        burn_in: First cycles left out.
+
+    Returns:
+        Dataset with `rank_counts (rank)`, as from `rank_counts`; `error_spectrum` and `spread_spectrum (wavenumber)`,
+        time means, the latter of up to 100 members; and the sums of `SpreadSkill` over bins of `SPREAD_EDGES`,
+        `spread_skill (total, bin)`.
+    """
+    _check(run, burn_in)
+    bins = np.zeros((3, len(SPREAD_EDGES) - 1))
+    spectra = np.zeros((2, run.sizes["space"] // 2 + 1))
+    for part in _chunks(run, burn_in):
+        E, x = _ensemble(run, "analysis", part), run["truth"][part].values
+        bins += np.stack(spread_skill(E, x))
+        spectra += np.stack([error_spectrum(E, x).sum(0), spread_spectrum(_thinned(E)).sum(0)])
+    error, spread = spectra / (run.sizes["time"] - burn_in)
+    return xr.Dataset(
+        {
+            "rank_counts": ("rank", rank_counts(run, burn_in), {"long_name": "how often the truth has each rank"}),
+            "error_spectrum": ("wavenumber", error, {"long_name": "energy of the error of the analysis mean"}),
+            "spread_spectrum": ("wavenumber", spread, {"long_name": "ensemble variance of the analysis"}),
+            "spread_skill": (("total", "bin"), bins, {"long_name": "count, variance, squared error by spread"}),
+        }
+    )
+
+
+def spread_skill_of(statistics: xr.Dataset) -> SpreadSkill:
+    """Return the bins that `distributions` counted."""
+    return SpreadSkill(*statistics["spread_skill"].values.astype(np.float64))
+
+
+def _analysis_scores(E: np.ndarray, x: np.ndarray) -> dict[str, np.ndarray]:
+    E = E.astype(np.float64)
+    bounds, members = arrays.rank_bounds(E, x), E.shape[-2]
+    return {
+        "rmse_a": arrays.rmse(E, x),
+        "bias_a": arrays.bias(E, x),
+        "spread_a": arrays.spread(E),
+        "crps_a": arrays.crps(E, x),
+        "log_score_a": log_score(E, x),
+        "energy_score_a": energy_score(_thinned(E), x),
+        "coverage50_a": arrays.covered(*bounds, members, 0.5),
+        "coverage90_a": arrays.covered(*bounds, members, 0.9),
+    }
+
+
+def _forecast_scores(E: np.ndarray, x: np.ndarray) -> dict[str, np.ndarray]:
+    E = E.astype(np.float64)
+    return {"rmse_f": arrays.rmse(E, x), "spread_f": arrays.spread(E), "crps_f": arrays.crps(E, x)}
+
+
+def _thinned(E: np.ndarray) -> np.ndarray:
+    """Return every k-th member, at most `THINNED_TO` of them."""
+    return E[:, :: -(-E.shape[1] // THINNED_TO)]
 
 
 def _check(run: xr.Dataset, burn_in: int) -> None:

@@ -7,7 +7,10 @@ import pytest
 import xarray as xr
 
 from scoreda.errors import ScoredaError
-from scoreda.verification import arrays, rank_counts, summary, verify
+from scoreda.verification import arrays, distributions, rank_counts, spread_skill_of, summary, verify
+from scoreda.verification.calibration import spread_skill
+from scoreda.verification.proper_scores import energy_score, log_score
+from scoreda.verification.spectra import error_spectrum, spread_spectrum
 
 
 def make_run(cycles=30, members=5, size=4, seed=1):
@@ -38,6 +41,11 @@ def test_that_each_cycle_is_scored_as_by_the_array_core():
         "crps_a": arrays.crps(analysis, truth),
         "coverage90_a": arrays.coverage(analysis, truth, 0.9),
         "chi2": run["chi2"].values,
+        "bias_a": arrays.bias(analysis, truth),
+        "crps_f": arrays.crps(prior, truth),
+        "log_score_a": log_score(analysis, truth),
+        "energy_score_a": energy_score(analysis, truth),
+        "coverage50_a": arrays.coverage(analysis, truth, 0.5),
     }
     assert set(scores.data_vars) == set(expected)
     for name, values in expected.items():
@@ -52,6 +60,26 @@ def test_that_the_result_depends_neither_on_the_chunk_nor_on_the_order_of_dimens
     xr.testing.assert_identical(verify(run), whole)
     xr.testing.assert_identical(verify(run.transpose("member", "space", "time").assign(truth=run["truth"])), whole)
     np.testing.assert_array_equal(rank_counts(run, burn_in=3), counts)
+
+
+def test_that_distributions_are_those_of_the_array_core_after_burn_in(monkeypatch):
+    run = make_run()
+    truth, E = run["truth"].values[4:], run["analysis"].values[4:]
+    found = distributions(run, burn_in=4)
+    np.testing.assert_array_equal(found["rank_counts"], rank_counts(run, burn_in=4))
+    np.testing.assert_allclose(found["error_spectrum"], error_spectrum(E, truth).mean(0), rtol=1e-12)
+    np.testing.assert_allclose(found["spread_spectrum"], spread_spectrum(E).mean(0), rtol=1e-12)
+    for bins, expected in zip(spread_skill_of(found), spread_skill(E, truth), strict=True):
+        np.testing.assert_allclose(bins, expected, rtol=1e-12)
+    monkeypatch.setattr(sys.modules["scoreda.verification.verify"], "CHUNK_VALUES", 7 * 5 * 4)
+    xr.testing.assert_allclose(distributions(run, burn_in=4), found, rtol=1e-12)
+
+
+def test_that_costly_scores_of_many_members_are_those_of_every_third_on_average():
+    run = make_run(cycles=200, members=250)
+    E, truth = run["analysis"].values, run["truth"].values
+    np.testing.assert_array_equal(verify(run)["energy_score_a"], energy_score(E[:, ::3], truth))
+    assert verify(run)["energy_score_a"].mean() == pytest.approx(energy_score(E, truth).mean(), rel=0.01)
 
 
 def test_that_the_summary_is_the_time_mean_after_burn_in():
@@ -75,7 +103,9 @@ def test_that_chi2_averages_the_cycles_with_observations_and_other_gaps_spread()
 
 def test_that_a_run_without_prior_and_chi2_leaves_those_scores_undefined():
     numbers = summary(make_run().drop_vars(["prior", "chi2"]))
-    assert {name for name, value in numbers.items() if np.isnan(value)} == {"rmse_f", "spread_f", "chi2", "lock_cycles"}
+    assert {name for name, value in numbers.items() if np.isnan(value)} == {
+        "rmse_f", "spread_f", "crps_f", "chi2", "lock_cycles",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("bad", "expected"), [((), 0), ((0, 5), 6), ((0, 5, 10, 30), 31), ((10, 30, 45), -1)])
