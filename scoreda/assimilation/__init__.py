@@ -40,7 +40,9 @@ _HOMES = {
     "StochasticEnKF": "baselines",
     "ThreeDVar": "baselines",
     "CoupledScoreFilter": "score",
+    "Decomposed": "decomposed",
     "Score4D": "score",
+    "analyse_blocks": "decomposed",
 }
 
 __all__ = [

@@ -36,6 +36,10 @@ class Climatology:
         check_finite(states, "states of the climatology")
         return cls(states.mean(axis=0), np.atleast_2d(np.cov(states.T)), states)
 
+    def on(self, points: np.ndarray) -> "Climatology":
+        """Return the climatology of some of the variables."""
+        return Climatology(self.mean[points], self.cov[np.ix_(points, points)], self.states[:, points])
+
 
 def climate_states(model: Model, members: int, rng: np.random.Generator, spinup: float = 20.0) -> np.ndarray:
     """Return `(members, Nx)` independent states on the attractor of `model`.

@@ -1,6 +1,9 @@
 """The local ensemble transform Kalman filter."""
 
+import math
 from collections.abc import Iterator
+from copy import copy
+from dataclasses import replace
 
 import numpy as np
 
@@ -58,6 +61,23 @@ class LETKF:
     def step(self, state: State, obs: Observation, rng: np.random.Generator) -> tuple[State, Info]:
         """Forecast to `obs.time`, then analyse every variable; ValueError if the operator has no locations."""
         return forecast_and_analyse(self.model, state, obs, rng, lambda E, obs: self._analyse(E, obs, rng))
+
+    @property
+    def support(self) -> int:
+        """Grid points around a variable in which its observations are."""
+        return math.ceil(2 * self.localisation.radius)
+
+    def on(self, model: Model, points: np.ndarray) -> "LETKF":
+        """Return the filter of a stretch of the grid, a line whose `model` has a variable for each of its `points`.
+
+        Raises:
+            ValueError: if a `distance` of its own says what is near what.
+        """
+        if self.localisation.distance is not None:
+            raise ValueError("a filter with a `distance` of its own cannot be cut. Leave it out, or use one machine.")
+        part = copy(self)
+        part.model, part.localisation, part._known = model, replace(self.localisation, periodic=False), None
+        return part
 
     def _analyse(self, E: np.ndarray, obs: Observation, rng: np.random.Generator) -> np.ndarray:
         Hx, Y = split(obs.operator(inflated(E, self.inflation)))

@@ -11,6 +11,8 @@ drawn and nothing moves where nothing was observed. The Gaussian part is integra
 s^2)^{1/2} u$ makes `u` constant, and what remains is one quadrature over the learned residual.
 """
 
+import math
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -59,7 +61,12 @@ class LearnedResidual:
     """The learned denoiser minus the denoiser of the climatological Gaussian: zero if the climate is Gaussian."""
 
     def __init__(self, prior: Prior, climatology: Climatology) -> None:
-        self.prior, self.gaussian = prior, Gaussian.of(climatology.mean, climatology.cov)
+        self.prior, self.climatology = prior, climatology
+        self.gaussian = Gaussian.of(climatology.mean, climatology.cov)
+
+    def on(self, points: np.ndarray) -> "LearnedResidual":
+        """Return the residual of a stretch of the grid."""
+        return LearnedResidual(self.prior, self.climatology.on(points))
 
     def __call__(self, z: np.ndarray, s: float) -> np.ndarray:
         """Return the residual at noisy states `z` `(N, Nx)` with noise of standard deviation `s`."""
@@ -127,6 +134,23 @@ class CoupledScoreFilter:
             u = self._add_learned(u, forecast, analysis, weight)
             diagnostics["network_evals"] = float(4 * self.steps * len(E))
         return State(obs.time, analysis.from_white(u)), Info(E, diagnostics)
+
+    @property
+    def support(self) -> int:
+        """Grid points around a variable beyond which observations count little: twice the reach of the taper.
+
+        It is no bound: the analysis covariance couples every observation to its neighbours. With a learned part it
+        covers what the network sees.
+        """
+        reach = self.residual.prior.denoiser.network.locality().reach if self.residual else 0  # type: ignore[operator]
+        return max(reach, 4 * math.ceil(self.radius)) if self.radius is not None else self.model.size
+
+    def on(self, model: Model, points: np.ndarray) -> "CoupledScoreFilter":
+        """Return the filter of a stretch of the grid, a line whose `model` has a variable for each of its `points`."""
+        part = copy(self)
+        part.model, part.periodic = model, False
+        part.residual = self.residual and self.residual.on(points)
+        return part
 
     def _gaussians(self, E: np.ndarray, obs: Observation) -> tuple[Gaussian, Gaussian]:
         """Return the localised Gaussians of the forecast and of the analysis.

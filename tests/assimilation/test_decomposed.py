@@ -1,0 +1,152 @@
+"""An analysis in blocks of the grid: the same answer as on one machine."""
+
+import os
+
+import dask.array as da
+import numpy as np
+import pytest
+
+from scoreda.assimilation import (
+    ETKF,
+    LETKF,
+    RTPS,
+    CoupledScoreFilter,
+    Decomposed,
+    Inflated,
+    State,
+    analyse_blocks,
+    assimilate,
+    initial_ensemble,
+)
+from scoreda.datasets import climatology, simulate
+from scoreda.diffusion import load_prior
+from scoreda.models import Lorenz96
+from scoreda.observations import Elementwise, GaussianError, Linear, Network, Observation, Sites
+
+SIZE, MEMBERS, RADIUS = 240, 8, 5.0
+MODEL = Lorenz96(size=SIZE)
+
+
+def make_state(seed=1):
+    rng = np.random.default_rng(seed)
+    E = 3.0 + np.cumsum(rng.normal(size=(MEMBERS, SIZE)), axis=1) % 4.0
+    return State(0.0, E)
+
+
+def make_obs(sites, seed=2, function=None, missing=()):
+    rng = np.random.default_rng(seed)
+    operator = Sites(SIZE, sites)
+    values = rng.normal(3.0, 2.0, size=len(sites))
+    values[list(missing)] = np.nan
+    error = GaussianError(0.5 + rng.random(len(sites)), len(sites))
+    return Observation(0.0, values, Elementwise(operator, function) if function else operator, error)
+
+
+def both(method, obs, **settings):
+    """Return the analyses and the generators after them: of the whole, and in blocks."""
+    rngs = [np.random.default_rng(3) for _ in range(2)]
+    methods = method, Decomposed(method, **settings)
+    steps = [m.step(make_state(), obs, rng) for m, rng in zip(methods, rngs, strict=True)]
+    return [(state.ensemble, info, rng.random()) for (state, info), rng in zip(steps, rngs, strict=True)]
+
+
+CASES = {
+    "every second variable": make_obs(range(0, SIZE, 2)),
+    "sites in no order": make_obs(np.random.default_rng(4).permutation(SIZE)[:60]),
+    "sites seen twice": make_obs([5, 5, 100, 101]),
+    "a corner alone": make_obs([0, 1, SIZE - 1]),
+    "a function of the state": make_obs(range(1, SIZE, 3), function="arctan"),
+    "gaps": make_obs(range(0, SIZE, 2), missing=(3, 4, 60)),
+}
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 5, 24])
+@pytest.mark.parametrize("case", CASES)
+def test_that_the_letkf_in_blocks_is_the_letkf(case, blocks):
+    method = LETKF(MODEL, RADIUS, inflation=1.05, rotate=True)
+    whole, cut = both(method, CASES[case], blocks=blocks)
+    np.testing.assert_allclose(cut[0], whole[0], rtol=0, atol=1e-12)
+    assert cut[1].diagnostics == whole[1].diagnostics
+    assert cut[2] == whole[2]
+
+
+@pytest.mark.parametrize("blocks", [2, 7])
+def test_that_a_line_is_cut_without_joining_its_ends(blocks):
+    method = LETKF(MODEL, RADIUS, inflation=1.05, periodic=False)
+    whole, cut = both(method, CASES["every second variable"], blocks=blocks, periodic=False)
+    np.testing.assert_allclose(cut[0], whole[0], rtol=0, atol=1e-12)
+
+
+def test_that_a_halo_too_narrow_gives_another_answer():
+    whole, cut = both(LETKF(MODEL, RADIUS), CASES["every second variable"], blocks=5, halo=3)
+    assert np.abs(cut[0] - whole[0]).max() > 1e-3
+
+
+def test_that_a_run_in_blocks_is_the_run():
+    network = Network(Sites(SIZE, range(0, SIZE, 2)), GaussianError(1.0, SIZE // 2), interval=0.05)
+    twin = simulate(MODEL, network, cycles=10, seed=5, spinup=2.0)
+    E = initial_ensemble(twin, MEMBERS, rng=np.random.default_rng(6))
+    method = LETKF(MODEL, RADIUS, inflation=1.05, rotate=True)
+    runs = [
+        assimilate(twin, Inflated(m, RTPS(0.2)), E, np.random.default_rng(7))["analysis"].values
+        for m in (method, Decomposed(method, blocks=4))
+    ]
+    np.testing.assert_allclose(*runs, rtol=0, atol=1e-5)
+
+
+def test_that_an_analysis_of_a_dask_array_is_lazy_and_the_same():
+    method, obs, E = LETKF(MODEL, RADIUS, rotate=True), CASES["gaps"], make_state().ensemble
+    whole = method.step(State(0.0, E), obs, np.random.default_rng(3))[0].ensemble
+    lazy = analyse_blocks(method, da.from_array(E, chunks=(4, 60)), obs, np.random.default_rng(3))
+    assert lazy.chunks == ((MEMBERS,), (60, 60, 60, 60))
+    np.testing.assert_allclose(lazy.compute(scheduler="threads", num_workers=2), whole, rtol=0, atol=1e-12)
+
+
+def test_that_the_score_filter_in_blocks_nears_the_whole_as_the_halo_widens():
+    method, obs = CoupledScoreFilter(MODEL, RADIUS, inflation=1.02), CASES["every second variable"]
+    move = np.abs(method.step(make_state(), obs, np.random.default_rng(3))[0].ensemble - make_state().ensemble).max()
+    errors = []
+    for halo in (5, 20, 60):
+        whole, cut = both(method, obs, blocks=2, halo=halo)
+        errors.append(np.abs(cut[0] - whole[0]).max() / move)
+    assert errors[0] > 1e-3
+    assert errors[1] < errors[0] / 10
+    assert errors[2] < 1e-5
+
+
+def test_that_the_learned_part_is_cut_with_the_climatology():
+    climate = climatology(MODEL, np.random.default_rng(8), samples=1000)
+    method = CoupledScoreFilter(MODEL, RADIUS, prior=load_prior("lorenz96"), climatology=climate, steps=4)
+    whole, cut = both(method, CASES["every second variable"], blocks=2)
+    assert method.support == 24
+    scale = np.abs(whole[0] - make_state().ensemble).max()
+    assert np.abs(cut[0] - whole[0]).max() < 0.02 * scale
+
+
+@pytest.mark.parametrize(("settings", "why"), [(dict(blocks=48), "Use fewer"), (dict(blocks=0), "1 to 240")])
+def test_that_blocks_too_small_are_refused(settings, why):
+    with pytest.raises(ValueError, match=why):
+        Decomposed(LETKF(MODEL, RADIUS), **settings)
+
+
+def test_that_methods_and_operators_that_cannot_be_cut_are_refused():
+    with pytest.raises(ValueError, match="Use LETKF"):
+        Decomposed(ETKF(MODEL), blocks=2)
+    linear = Linear(np.eye(2, SIZE), locations=[0.0, 1.0])
+    obs = Observation(0.0, np.ones(2), linear, GaussianError(1.0, 2))
+    with pytest.raises(ValueError, match="linear"):
+        Decomposed(LETKF(MODEL, RADIUS), blocks=2).step(make_state(), obs, np.random.default_rng(1))
+    distance = lambda a, b: np.abs(a[:, None] - b)
+    with pytest.raises(ValueError, match="distance"):
+        both(LETKF(MODEL, RADIUS, distance=distance), CASES["gaps"], blocks=2)
+
+
+@pytest.mark.slow
+def test_that_processes_of_a_cluster_give_the_same_answer():
+    from distributed import Client, LocalCluster
+
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+    method = LETKF(MODEL, RADIUS, inflation=1.05, rotate=True)
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
+        whole, cut = both(method, CASES["every second variable"], blocks=4)
+    np.testing.assert_allclose(cut[0], whole[0], rtol=0, atol=1e-12)
