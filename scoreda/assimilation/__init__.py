@@ -6,7 +6,7 @@ The methods are loaded on first use: the classical ones need Numba and SciPy, th
 from importlib import import_module
 from typing import Any
 
-from scoreda.assimilation.cycle import assimilate, initial_ensemble, resume
+from scoreda.assimilation.cycle import assimilate, assimilate_to, initial_ensemble, resume
 from scoreda.assimilation.forecast import forecast
 from scoreda.assimilation.persistence import load_state, save_state
 from scoreda.assimilation.protocol import Info, Method, State
@@ -50,6 +50,7 @@ __all__ = [
     "Method",
     "State",
     "assimilate",
+    "assimilate_to",
     "forecast",
     "initial_ensemble",
     "load_state",

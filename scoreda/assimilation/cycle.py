@@ -1,7 +1,7 @@
 """The assimilation cycle over a twin experiment or a user's observations."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,25 @@ from tqdm.auto import tqdm
 
 from scoreda.assimilation.persistence import state_from_dataset, state_to_dataset
 from scoreda.assimilation.protocol import Method, State
+from scoreda.assimilation.streamed import DIMS, streamed_rows, write_header
 from scoreda.datasets import climate_states, model_of, observations, open_dataset, write_dataset
-from scoreda.datasets.layout import flat_dataset
+from scoreda.datasets.layout import flat_dataset, replacing
 from scoreda.datasets.provenance import derived
 from scoreda.datasets.simulate import attribute
 from scoreda.errors import ScoredaError, suggest
 from scoreda.models import Model
 from scoreda.observations import ErrorModel, Observation, Operator
 
-__all__ = ["assimilate", "initial_ensemble", "resume"]
+__all__ = ["assimilate", "assimilate_to", "initial_ensemble", "resume"]
 
 FROM_TWIN = ("truth", "obs", "obs_location", "truth_initial")
+
+Rows = Callable[[str, tuple[int, ...]], Any]  # name and shape including time: what takes a row for every cycle
+
+
+def rows_in_memory(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Ensembles are kept in single precision, diagnostics (scalars) in double."""
+    return np.full(shape, np.nan, dtype=np.float32 if len(shape) > 1 else np.float64)
 
 
 def initial_ensemble(
@@ -72,7 +80,8 @@ class _Run:
     cycles: int
     done: int = 0
     diverged: int = -1
-    rows: dict[str, np.ndarray] = field(default_factory=dict)
+    rows: dict[str, Any] = field(default_factory=dict)
+    new_rows: Rows = rows_in_memory
 
     def advance(self, batches: Sequence[Observation]) -> None:
         """Run the remaining cycles, or up to the one that diverges."""
@@ -103,30 +112,33 @@ class _Run:
     def _keep(self, values: dict[str, Any]) -> None:
         for name, value in values.items():
             if name not in self.rows:
-                self.rows[name] = self._blank(np.shape(value))
+                self.rows[name] = self.new_rows(name, (self.cycles, *np.shape(value)))
             self.rows[name][self.done] = value
-
-    def _blank(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Ensembles are kept in single precision, diagnostics (scalars) in double."""
-        return np.full((self.cycles, *shape), np.nan, dtype=np.float32 if shape else np.float64)
 
     def restore(self, ds: xr.Dataset) -> None:
         """Take the rows of an earlier part of the run."""
         self.diverged = int(ds.attrs["diverged"])
         recorded = [str(name) for name in ds.data_vars if ds[name].dims[:1] == ("time",) and name not in FROM_TWIN]
         for name in recorded:
-            self.rows[name] = self._blank(ds[name].shape[1:])
+            self.rows[name] = self.new_rows(name, (self.cycles, *ds[name].shape[1:]))
             self.rows[name][: self.done] = ds[name].values[: self.done]
 
     def dataset(self, twin: xr.Dataset) -> xr.Dataset:
         """Return the rows beside the truth and the observations."""
         part = twin.isel(time=slice(0, self.cycles))
-        dims = ("time", "member", "space")
-        recorded = {name: (dims[: array.ndim], array) for name, array in self.rows.items()}
+        recorded = {name: (DIMS[: array.ndim], array) for name, array in self.rows.items()}
         given = {name: part[name].variable for name in FROM_TWIN if name in part.variables}
+        return flat_dataset(recorded | given, {"time": part["time"].variable}, self.attributes(twin))
+
+    def append_header(self, twin: xr.Dataset, path: Path) -> None:
+        """Add to a file of rows what `dataset` has beside them."""
+        run = replace(self, rows={}).dataset(twin)
+        write_header(run, dict(zip(DIMS[1:], self.state.ensemble.shape, strict=True)), path)
+
+    def attributes(self, twin: xr.Dataset) -> dict[str, Any]:
+        """Return the attributes of the run so far."""
         attrs = derived(twin.attrs, f"{self.method.name} analysis")
-        attrs |= {"method": self.method.name, "diverged": self.diverged}
-        return flat_dataset(recorded | given, {"time": part["time"].variable}, attrs)
+        return attrs | {"method": self.method.name, "diverged": self.diverged}
 
 
 def assimilate(
@@ -161,14 +173,52 @@ def assimilate(
         ValueError: if the ensemble, `rng` or `cycles` does not fit.
         ScoredaError: if the twin does not.
     """
+    batches = list(observations(twin, operator, error))
+    return _finish(_started(batches, twin, method, ensemble, rng, cycles), batches, twin, checkpoint)
+
+
+def _started(
+    batches: Sequence[Observation],
+    twin: xr.Dataset,
+    method: Method,
+    ensemble: np.ndarray,
+    rng: np.random.Generator,
+    cycles: int | None,
+) -> _Run:
+    """Return a run at its beginning."""
     if not isinstance(rng, np.random.Generator):
         raise ValueError(
             f"`rng` must be a numpy Generator, got {type(rng).__name__}. Pass np.random.default_rng(seed)."
         )
-    batches = list(observations(twin, operator, error))
     state = method.init(ensemble, time=float(attribute(twin, "initial_time")))
-    run = _Run(method, state, rng, _stop(batches, cycles))
-    return _finish(run, batches, twin, checkpoint)
+    return _Run(method, state, rng, _stop(batches, cycles))
+
+
+def assimilate_to(
+    path: Path | str,
+    twin: xr.Dataset,
+    method: Method,
+    ensemble: np.ndarray,
+    rng: np.random.Generator,
+    cycles: int | None = None,
+    operator: Operator | None = None,
+    error: ErrorModel | None = None,
+) -> None:
+    """Run as `assimilate` does, but write every cycle to `path` when it is done: memory does not grow with ensembles.
+
+    The file is the Dataset of `assimilate`; it appears under its name when it is complete. The observations are in
+    memory; the truth is too, unless `twin` was opened with `open_dataset(path, chunks={"time": 64})`.
+
+    Args:
+        path: A netCDF file.
+        twin, method, ensemble, rng, cycles, operator, error: As in `assimilate`, as are the errors.
+    """
+    batches = list(observations(twin, operator, error))
+    run = _started(batches, twin, method, ensemble, rng, cycles)
+    with replacing(path) as partial:
+        with streamed_rows(partial) as run.new_rows:
+            run.advance(batches)
+        run.append_header(twin, partial)
 
 
 def resume(

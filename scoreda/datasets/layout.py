@@ -18,6 +18,7 @@ from scoreda.errors import ScoredaError, suggest
 
 __all__ = [
     "check_finite",
+    "described",
     "flat_dataset",
     "model_times",
     "open_dataset",
@@ -58,8 +59,13 @@ def flat_dataset(variables: dict[str, Any], coords: dict[str, Any], attrs: dict[
     indices = {dim: np.arange(ds.sizes[dim]) for dim in ("member", "space") if dim in ds.sizes}
     ds = ds.assign_coords(indices)
     for name, variable in ds.variables.items():
-        variable.attrs = {"units": "1", "long_name": str(name).replace("_", " ")} | ATTRIBUTES.get(str(name), {})
+        variable.attrs = described(str(name))
     return ds
+
+
+def described(name: str) -> dict[str, str]:
+    """Return the CF attributes of a variable of the layout."""
+    return {"units": "1", "long_name": name.replace("_", " ")} | ATTRIBUTES.get(name, {})
 
 
 def with_calendar(ds: xr.Dataset, start: str = "2000-01-01", mtu_hours: float = 120.0) -> xr.Dataset:

@@ -1,0 +1,45 @@
+"""The rows of a run in a file from the start, one cycle after the other, in place of memory."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from scoreda.datasets.layout import described
+
+__all__ = ["DIMS", "streamed_rows", "write_header"]
+
+DIMS = ("time", "member", "space")
+
+
+@contextmanager
+def streamed_rows(path: Path) -> Iterator[Callable[[str, tuple[int, ...]], Any]]:
+    """Yield what makes the variables of a new netCDF file: of a name and a shape, `(time,)` or all of `DIMS`.
+
+    A variable takes one time by assignment, as an array does. Ensembles are in single precision, numbers in double;
+    times that are never written are NaN.
+    """
+    from netCDF4 import Dataset
+
+    with Dataset(path, "w") as file:
+
+        def new_rows(name: str, shape: tuple[int, ...]) -> Any:
+            dims = DIMS[: len(shape)]
+            for dim, length in zip(dims, shape, strict=True):
+                if dim not in file.dimensions:
+                    file.createDimension(dim, length)
+            kind, chunks = ("f4", (1, *shape[1:])) if shape[1:] else ("f8", None)
+            rows = file.createVariable(name, kind, dims, chunksizes=chunks, fill_value=np.nan)
+            rows.setncatts(described(name))
+            return rows
+
+        yield new_rows
+
+
+def write_header(ds: xr.Dataset, sizes: Mapping[str, int], path: Path) -> None:
+    """Add variables, attributes and the indices of `sizes` to a file of rows; what is chunked passes chunk by chunk."""
+    ds = ds.drop_encoding().assign_coords({dim: (dim, np.arange(n), described(dim)) for dim, n in sizes.items()})
+    ds.to_netcdf(path, mode="a", encoding={str(name): {"_FillValue": None} for name in ds.indexes})
