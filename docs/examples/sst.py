@@ -40,6 +40,7 @@ SHOWN = 2  # the month on the map: December 2009, the height of an El Nino
 # Half-widths of the covariance taper in longitude and latitude, grid points. docs/sst.md tells what was tuned and how.
 TAPER = (72.0, 15.0)
 RADIUS = 72.0  # of the score filter, longitudes
+RADIUS_ENKF = 36.0
 
 Run = Callable[["Archive", xr.Dataset, np.random.Generator], np.ndarray]
 
@@ -244,6 +245,9 @@ def methods(archive: Archive, prior: Prior) -> dict[str, Run]:
         "OI": cycled(lambda model: OptimalInterpolation(model, archive.climate), 200),
         "EnKF": cycled(StochasticEnKF, 200),
         "EnKF, more members": cycled(StochasticEnKF, 500),
+        "EnKF, localised": cycled(
+            lambda model: StochasticEnKF(model, radius=RADIUS_ENKF * latitudes, periodic=False), 200
+        ),
         "score filter, Gaussian part": cycled(lambda model: CoupledScoreFilter(model, **coupled), 200),
         "score filter": cycled(lambda model: CoupledScoreFilter(model, **coupled, **learned), 200),
     }
