@@ -68,7 +68,7 @@ def test_that_the_chain_runs_from_a_netcdf_file_to_a_report(sst, config, tmp_pat
     with open(tmp_path / "scores.csv", newline="") as f:
         rows = list(csv.DictReader(f))
     rmse = {(row["method"], row["draw"]): float(row["rmse"]) for row in rows}
-    assert len(rmse) == 16
+    assert len(rmse) == 18
     assert rmse["OI", "0"] < rmse["nothing observed", "0"]
     assert rmse["OI", "0"] != rmse["OI", "1"]
     page = (tmp_path / "report.html").read_text()
