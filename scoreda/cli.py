@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -79,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(train)
     _add_out(train)
     _add_resume(train)
+    _add_memory(train, "an archive that takes more stays on disk")
     _add_device(train)
 
     sample = _add(commands, "sample", _sample, "draw states from a prior")
@@ -89,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     sample.add_argument("--seed", type=int, default=0, help="seed (default: 0)")
     _add_out(sample, what="F.nc")
+    _add_memory(sample, "states are drawn in batches, the network evaluated in tiles")
+    sample.add_argument("--dry-run", action="store_true", help="show what it will take, and draw nothing")
     _add_device(sample)
 
     assimilate = _add(commands, "assimilate", _assimilate, "run the methods of a configuration", overrides=True)
@@ -168,6 +172,10 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
 
 
+def _add_memory(parser: argparse.ArgumentParser, note: str) -> None:
+    parser.add_argument("--memory", metavar="SIZE", help=f"most memory to take, such as 8GB: {note}")
+
+
 def _add_overwrite(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace the run in the output folder")
 
@@ -211,16 +219,21 @@ def _train(args: argparse.Namespace) -> None:
     from scoreda.experiments.train import train_prior
 
     config = load_config(Training, _config(args), args.overrides)
-    if not _dry(args, config):
-        train_prior(resolved(config), args.out, _device(args), args.resume, args.overwrite)
+    memory = _memory(args) or math.inf
+    if not _dry(args, config, memory):
+        train_prior(resolved(config), args.out, _device(args), args.resume, args.overwrite, memory)
         if os.environ.get("RANK", "0") == "0":  # the others of `torchrun` have written nothing
             print(f"prior: {args.out}\nmodel card: {Path(args.out) / 'card.md'}")
 
 
 def _sample(args: argparse.Namespace) -> None:
-    from scoreda.experiments.sample import write_samples
+    from scoreda.experiments.sample import describe_samples, write_samples
 
-    write_samples(args.prior, args.number, args.size, args.seed, Path(args.out), _device(args))
+    memory = _memory(args)
+    if args.dry_run:
+        print(describe_samples(args.prior, args.number, args.size, memory), end="")
+        return
+    write_samples(args.prior, args.number, args.size, args.seed, Path(args.out), _device(args), memory)
     print(args.out)
 
 
@@ -315,12 +328,18 @@ def _device(args: argparse.Namespace) -> str:
     return resolve_device(args.device)
 
 
-def _dry(args: argparse.Namespace, config: Any) -> bool:
+def _memory(args: argparse.Namespace) -> int | None:
+    from scoreda.experiments.memory import parse_size
+
+    return None if args.memory is None else parse_size(args.memory)
+
+
+def _dry(args: argparse.Namespace, config: Any, memory: float = math.inf) -> bool:
     """Print the configuration and what it takes, if that is all that was asked for."""
     if args.dry_run:
         from scoreda.experiments.estimate import describe
 
-        print(describe(config), end="")
+        print(describe(config, memory), end="")
     return args.dry_run
 
 

@@ -1,6 +1,6 @@
 """Twin experiments, training archives, climatologies and the files that hold them."""
 
-from scoreda.datasets.archive import archive_chunks, read_archive, split_by_trajectory, write_archive
+from scoreda.datasets.archive import archive_chunks, read_archive, read_chunks, split_by_trajectory, write_archive
 from scoreda.datasets.climatology import Climatology, climate_states, climatology
 from scoreda.datasets.fields import AnnualCycle, read_field
 from scoreda.datasets.layout import open_dataset, with_calendar, write_dataset
@@ -20,6 +20,7 @@ __all__ = [
     "observations",
     "open_dataset",
     "read_archive",
+    "read_chunks",
     "read_field",
     "read_seed_windows",
     "simulate",

@@ -87,9 +87,26 @@ def read_archive(path: Path | str, variable: str = "states") -> np.ndarray:
     return states
 
 
+def read_chunks(path: Path | str, trajectories: slice = slice(None), variable: str = "states") -> Iterator[np.ndarray]:
+    """Yield the archive's states `(<= 250, time, space)`, chunk by chunk; arguments and errors as of `read_archive`."""
+    from scoreda.datasets.layout import check_finite, open_dataset
+
+    with open_dataset(path, needs=(variable,)) as ds:
+        rows = range(ds[variable].shape[0])[trajectories]
+        for start in range(rows.start, rows.stop, CHUNK):
+            chunk = ds[variable][start : min(start + CHUNK, rows.stop)].values.astype(np.float32)
+            check_finite(chunk, str(path), first=start)
+            yield chunk
+
+
+def held_out(number: int, valid_fraction: float = 0.05) -> int:
+    """Return how many of a number of trajectories, the last ones, are kept for validation; ValueError below 2."""
+    if number < 2:
+        raise ValueError(f"need at least 2 trajectories to split, got {number}.")
+    return max(1, round(valid_fraction * number))
+
+
 def split_by_trajectory(states: np.ndarray, valid_fraction: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
     """Split `(trajectory, ...)` into training and validation trajectories; no state's neighbours are in both."""
-    if len(states) < 2:
-        raise ValueError(f"need at least 2 trajectories to split, got {len(states)}.")
-    held_out = max(1, round(valid_fraction * len(states)))
-    return states[:-held_out], states[-held_out:]
+    last = held_out(len(states), valid_fraction)
+    return states[:-last], states[-last:]

@@ -1,19 +1,20 @@
 """What a configuration will take, before anything is run: shapes, parameters, memory, file sizes."""
 
+import math
 from collections.abc import Iterator
 
 from scoreda.experiments.config import Case, Experiment, Training, resolved
+from scoreda.experiments.memory import LIBRARIES
+from scoreda.experiments.memory import readable as _size
 from scoreda.experiments.tuning import trials_of
 from scoreda.experiments.yaml_source import dump
 
 __all__ = ["describe"]
 
-LIBRARIES = 400e6  # resident memory of Python with torch, Numba and xarray loaded, bytes
 
-
-def describe(config: Experiment | Training) -> str:
-    """Return the resolved configuration, and what running it takes as YAML comments below."""
-    lines = _of_training(config) if isinstance(config, Training) else _of_experiment(config)
+def describe(config: Experiment | Training, memory: float = math.inf) -> str:
+    """Return the resolved configuration, and what running it within `memory` bytes takes as YAML comments below."""
+    lines = _of_training(config, memory) if isinstance(config, Training) else _of_experiment(config)
     return dump(resolved(config)) + "".join(f"# {line}\n" for line in lines)
 
 
@@ -46,9 +47,9 @@ def _run_bytes(case: Case, members: int) -> float:
     return 2 * 4.0 * (case.length or 0) * members * case.model.build().size
 
 
-def _of_training(config: Training) -> Iterator[str]:
+def _of_training(config: Training, memory: float) -> Iterator[str]:
     from scoreda.experiments.train import make_denoiser
-    from scoreda.experiments.training_data import sample_shape
+    from scoreda.experiments.training_data import fits, sample_shape
 
     settings = resolved(config)
     shape_of_sample = sample_shape(settings)
@@ -69,6 +70,9 @@ def _of_training(config: Training) -> Iterator[str]:
         f"training: {config.train.steps:,} steps of {config.train.batch} samples; "
         f"last.pt {_size((12 + 4 * averages) * parameters)}"
     )
+    if not fits(settings, memory):
+        yield f"samples: too many for --memory {_size(memory)}, so they stay on disk, and each batch is read from it"
+        data *= config.valid_fraction
     # The archive, its normalised copy, and the double-precision copy of which the standard deviation is taken.
     yield f"memory: about {_size(LIBRARIES + 4 * data)}"
 
@@ -77,12 +81,3 @@ def _samples_of_trajectory(config: Training) -> tuple[int, int]:
     """Return how many samples a trajectory gives, and of how many channels."""
     states, window = config.system.states, config.window  # type: ignore[union-attr]
     return ((states - window.frames) // window.stride + 1, window.frames) if window else (states, 1)
-
-
-def _size(count: float) -> str:
-    """Return bytes as a number people read."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} GB"

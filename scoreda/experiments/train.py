@@ -15,7 +15,7 @@ import numpy as np
 from scoreda.errors import ScoredaError
 from scoreda.experiments.card import write_card
 from scoreda.experiments.folder import RunFolder
-from scoreda.experiments.training_data import make_samples, states_of_file
+from scoreda.experiments.training_data import fits, make_samples, make_streamed_samples, states_of_file
 from scoreda.models import from_spec
 
 if TYPE_CHECKING:
@@ -34,7 +34,12 @@ Shape = tuple[int | None, ...]
 
 
 def train_prior(
-    settings: Settings, out: Path | str, device: str = "cpu", resume: bool = False, overwrite: bool = False
+    settings: Settings,
+    out: Path | str,
+    device: str = "cpu",
+    resume: bool = False,
+    overwrite: bool = False,
+    memory: float = math.inf,
 ) -> "Prior":
     """Train a prior and write its folder: weights, metrics, loss curve, model card.
 
@@ -46,6 +51,7 @@ def train_prior(
         device: Any torch device.
         resume: Whether to continue from the last checkpoint in `out`, if there is one.
         overwrite: Whether another run in `out` is replaced.
+        memory: Bytes for the samples; an archive that takes more stays on disk, and batches are read from it.
 
     Raises:
         ScoredaError: if the folder is another run's or holds a training that is not to be resumed, or the data are bad.
@@ -56,12 +62,12 @@ def train_prior(
     with process_group(device) as own_device:
         given = states_of_file(settings) if "data" in settings else None
         folder = _claimed(settings, Path(out), resume, overwrite)
-        train, valid, normaliser = make_samples(settings, _simulated(settings, folder) if given is None else given)
+        train, valid, normaliser = _samples(settings, folder, given, memory)
         denoiser = make_denoiser(settings, tuple(train.shape[1:]))
         trainer = Trainer(denoiser, train, valid, TrainSettings(**settings["train"]), folder.path, own_device)
         if (folder.path / "last.pt").is_file():
             trainer.resume()
-        averaged = trainer.run(_callback(settings, normaliser, train))
+        averaged = trainer.run(_callback(settings, normaliser, tuple(train.shape)))
         last = trainer.metrics.rows()[-1]
         prior = Prior(averaged, normaliser, card=dict(settings) | {"result": last})
         if trainer.ranks.first:
@@ -124,14 +130,16 @@ def make_network(settings: Settings, seed: int, shape: Shape = (1,)) -> "nn.Modu
 
 def _claimed(settings: Settings, out: Path, resume: bool, overwrite: bool) -> RunFolder:
     """Claim the folder, once for all processes, and leave the archive in it that the others will read."""
+    from scoreda.diffusion.threads import kept_threads
     from scoreda.diffusion.training import Ranks
 
     folder, ranks = RunFolder(out), Ranks.current()
 
     def claim() -> None:
         _claim(settings, folder, resume, overwrite)
-        if "system" in settings and ranks.size > 1:
-            _simulated(settings, folder)
+        if "system" in settings and ranks.size > 1 and find_spec("netCDF4") is not None:
+            with kept_threads():
+                archive_file(settings, folder)
 
     ranks.lead(claim)
     return folder
@@ -146,6 +154,21 @@ def _claim(settings: Settings, folder: RunFolder, resume: bool, overwrite: bool)
         raise ScoredaError(
             f"{folder.path} holds a training run. Pass --resume to continue it, or --overwrite to start again."
         )
+
+
+def _samples(
+    settings: Settings, folder: RunFolder, given: np.ndarray | None, memory: float
+) -> tuple[Any, "torch.Tensor", "Normaliser"]:
+    """Return training and validation samples and their normaliser, of a file, a simulation, or an archive on disk."""
+    from scoreda.diffusion.threads import kept_threads
+
+    if given is not None:
+        return make_samples(settings, given)
+    if fits(settings, memory):
+        return make_samples(settings, _simulated(settings, folder))
+    with kept_threads():
+        path = archive_file(settings, folder)
+    return make_streamed_samples(settings, path)
 
 
 def _simulated(settings: Settings, folder: RunFolder) -> np.ndarray:
@@ -163,7 +186,7 @@ def _archive_arguments(system: Settings) -> dict[str, Any]:
     return dict(system) | {"model": from_spec(system["model"])}
 
 
-def _callback(settings: Settings, normaliser: "Normaliser", train: "torch.Tensor") -> "OnValidation":
+def _callback(settings: Settings, normaliser: "Normaliser", samples: tuple[int, ...]) -> "OnValidation":
     """Return what is done after every validation: the loss as a curve and a table, and a preview if asked for."""
     from scoreda.diffusion.training import Preview
     from scoreda.experiments.sample import points_along_axes
@@ -171,8 +194,8 @@ def _callback(settings: Settings, normaliser: "Normaliser", train: "torch.Tensor
     calls: list[OnValidation] = [_draw_loss]
     if "preview" in settings:
         p = settings["preview"]
-        space = points_along_axes(p["size"], train.ndim - 2) if "size" in p else tuple(train.shape[2:])
-        shape = (p["number"], train.shape[1], *space)
+        space = points_along_axes(p["size"], len(samples) - 2) if "size" in p else samples[2:]
+        shape = (p["number"], samples[1], *space)
         calls.append(Preview(shape, p["steps"], p["seed"], normaliser.invert))
 
     def callback(trainer: "Trainer", row: dict[str, float]) -> None:

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scoreda.errors import ScoredaError
 from scoreda.models import from_spec
 
 if TYPE_CHECKING:
     import torch
 
     from scoreda.datasets import Normaliser
+    from scoreda.diffusion.training import ArchiveSamples
 
-__all__ = ["make_samples", "sample_shape", "states_of_file"]
+__all__ = ["archive_bytes", "fits", "make_samples", "make_streamed_samples", "sample_shape", "states_of_file"]
 
 Settings = Mapping[str, Any]
 
@@ -53,6 +55,43 @@ def make_samples(settings: Settings, states: np.ndarray) -> tuple["torch.Tensor"
     normaliser = Normaliser.of(train[np.isfinite(train)] if settings["train"]["mask"] else train)
     train, valid = (_windowed(settings, part) for part in (train, valid))
     return _tensor(train, normaliser), _tensor(valid[:, :: settings["valid_every"]], normaliser), normaliser
+
+
+def make_streamed_samples(settings: Settings, path: Path) -> tuple["ArchiveSamples", "torch.Tensor", "Normaliser"]:
+    """Return what `make_samples` does, of an archive that stays on disk but for the validation samples."""
+    from scoreda.datasets import Normaliser, open_dataset, read_chunks
+    from scoreda.datasets.archive import held_out
+    from scoreda.diffusion.training import ArchiveSamples
+
+    with open_dataset(path, needs=("states",)) as ds:
+        number = ds.sizes["trajectory"]
+    last = number - held_out(number, settings["valid_fraction"])
+    normaliser = Normaliser.of_chunks(read_chunks(path, slice(0, last)))
+    kept = [chunk[:, :: settings["valid_every"]] for chunk in read_chunks(path, slice(last, number))]
+    valid = _tensor(_with_channels(settings, np.concatenate(kept)), normaliser)
+    return ArchiveSamples(path, normaliser, slice(0, last)), valid, normaliser
+
+
+def fits(settings: Settings, memory: float) -> bool:
+    """Return whether the samples of a system, and the copies that are made of them, fit into `memory` bytes.
+
+    Raises:
+        ScoredaError: if they do not, and cannot stay on disk.
+    """
+    if "system" not in settings or 4 * archive_bytes(settings) <= memory:
+        return True
+    if "window" in settings:
+        raise ScoredaError(
+            f"the archive takes {4 * archive_bytes(settings) / 1e9:.3g} GB with its copies, and windows cannot be read "
+            "from disk one by one. Give more --memory, or learn from fewer trajectories."
+        )
+    return False
+
+
+def archive_bytes(settings: Settings) -> float:
+    """Return the size of a system's archive in single precision."""
+    system = settings["system"]
+    return 4.0 * system["trajectories"] * system["states"] * from_spec(system["model"]).size
 
 
 def sample_shape(settings: Settings) -> tuple[int | None, ...]:

@@ -1,5 +1,6 @@
 """Training a denoiser: on one process or several, from arrays, windows of time or fields with gaps."""
 
+from scoreda.diffusion.training.archive_samples import ArchiveSamples
 from scoreda.diffusion.training.distributed import Ranks, process_group
 from scoreda.diffusion.training.levels import LEVELS
 from scoreda.diffusion.training.metrics import MetricsLog
@@ -12,6 +13,7 @@ from scoreda.diffusion.training.windows import windows
 
 __all__ = [
     "LEVELS",
+    "ArchiveSamples",
     "MetricsLog",
     "Preview",
     "Ranks",

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from scoreda.datasets.layout import replacing
 from scoreda.diffusion.denoisers import LearnedDenoiser, LearnedWeighting
 from scoreda.diffusion.guidance.classifier_free import drop_condition
+from scoreda.diffusion.training.archive_samples import ArchiveSamples
 from scoreda.diffusion.training.checkpoint import matching_checkpoint
 from scoreda.diffusion.training.distributed import Ranks, unsynchronised
 from scoreda.diffusion.training.levels import draw_levels
@@ -50,7 +51,7 @@ class Trainer:
     Args:
         denoiser: A freshly initialised denoiser.
         data: Normalised training samples `(n, C, L)` or `(n, C, H, W)`, moved to `device` once; arrays take the
-            precision of the network. As `Samples` they may carry conditions.
+            precision of the network. As `Samples` they may carry conditions, as `ArchiveSamples` they stay on disk.
         valid: Normalised validation samples.
         settings: See `TrainSettings`.
         folder: Where `last.pt` and `metrics.jsonl` go.
@@ -63,7 +64,7 @@ class Trainer:
     def __init__(
         self,
         denoiser: LearnedDenoiser,
-        data: Tensor | np.ndarray | Samples,
+        data: Tensor | np.ndarray | Samples | ArchiveSamples,
         valid: Tensor | np.ndarray | Samples,
         settings: TrainSettings,
         folder: Path,
@@ -71,7 +72,7 @@ class Trainer:
     ) -> None:
         self.settings, self.folder, self.device = settings, Path(folder), torch.device(device)
         self.ranks, self.metrics = Ranks.current(), MetricsLog(folder)
-        self.data = prepared("data", data, denoiser.network, settings.mask).to(self.device)
+        self.data = _ready(data, denoiser.network, settings.mask).to(self.device)
         self.valid = prepared("valid", valid, denoiser.network, settings.mask).to(self.device)
         self.denoiser = denoiser
         self.model: nn.Module = _weighted(denoiser, settings.seed) if settings.learned_weighting else denoiser
@@ -249,6 +250,14 @@ class Trainer:
         self.step, self.seconds = state["step"], state["seconds"]
         # Checkpoints without `losses` were written at validations only, when there are none.
         self._losses = list(state.get("losses", torch.zeros(0)).unbind())
+
+
+def _ready(
+    data: Tensor | np.ndarray | Samples | ArchiveSamples, network: nn.Module, mask: bool
+) -> Samples | ArchiveSamples:
+    if isinstance(data, ArchiveSamples):
+        return data.checked(network)
+    return prepared("data", data, network, mask)
 
 
 def _weighted(denoiser: LearnedDenoiser, seed: int) -> nn.Module:

@@ -1,0 +1,100 @@
+"""A budget of memory: how it is written, and how the draws of a prior are divided to stay within it."""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from scoreda.errors import ScoredaError
+
+if TYPE_CHECKING:
+    from scoreda.diffusion import Prior
+    from scoreda.diffusion.networks import Tiling
+
+__all__ = ["LIBRARIES", "Draws", "draws_within", "parse_size", "readable"]
+
+LIBRARIES = 400e6  # resident memory of Python with torch, Numba and xarray loaded, bytes
+AS_FILE = 20  # bytes for every number drawn: double precision, once more when batches are joined, single in the file
+IN_SAMPLER = 12 * 4  # bytes for every number of a batch under way: states, slopes and noise
+BATCH = 1000  # what is drawn at a time without a budget
+EVEN = 16  # batches of multiples of this draw the same noise however they are cut
+
+UNITS = {"": 1.0, "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of a size such as `8GB`, `512 MiB` or `2.5e9`.
+
+    Raises:
+        ScoredaError: if it is not one.
+    """
+    found = re.fullmatch(r"\s*([\d.]+(?:e\d+)?)\s*([a-z]*)\s*", text, re.IGNORECASE)
+    units = {unit.lower(): factor for unit, factor in UNITS.items()}
+    if found is None or found[2].lower() not in units or found[1].count(".") > 1 or found[1] == ".":
+        raise ScoredaError(f"'{text}' is no amount of memory. Write 8GB, 512MB or 16GiB.")
+    return int(float(found[1]) * units[found[2].lower()])
+
+
+def readable(count: float) -> str:
+    """Return bytes as a number people read."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+class Draws(NamedTuple):
+    """How states are drawn within a budget: so many at a time, with a network that is given so many bytes."""
+
+    number: int
+    shape: tuple[int, ...]
+    batch: int
+    for_network: int
+    tiling: "Tiling"
+
+    def lines(self) -> Iterator[str]:
+        """Yield what it comes to, in words."""
+        t, halo = self.tiling, self.tiling.locality.halo
+        members = min(t.members, self.batch)
+        yield f"states: ({self.number}, {', '.join(map(str, self.shape))}), {self.batch} at a time"
+        edges = " x ".join(map(str, t.edges))
+        yield f"network: {t.tiles} tiles of {edges} points with a halo of {halo}, {members} states of each at a time"
+        sampler, network = self.batch * self._points * IN_SAMPLER, members * t.bytes
+        parts = {"libraries": LIBRARIES, "states": self.states, "the sampler": sampler, "the network": network}
+        yield f"memory: at most {readable(sum(parts.values()))}: " + ", ".join(
+            f"{readable(size)} of {name}" for name, size in parts.items()
+        )
+        yield f"file: {readable(4 * self.number * self._points)}"
+
+    @property
+    def states(self) -> float:
+        """Bytes of the states as they are kept."""
+        return float(AS_FILE * self.number * self._points)
+
+    @property
+    def _points(self) -> int:
+        return math.prod(self.shape)
+
+
+def draws_within(prior: "Prior", number: int, points: Sequence[int], memory: int) -> Draws:
+    """Return how `number` states of `points` points along each axis are drawn within `memory` bytes.
+
+    Raises:
+        ScoredaError: if the states alone, or one tile of the network, do not fit.
+        ValueError: if the network is not local.
+    """
+    shape = (prior.channels or 1, *points)
+    each = math.prod(shape)
+    left = memory - LIBRARIES - AS_FILE * number * each
+    batch = min(number, BATCH, int(left / 2 / (each * IN_SAMPLER)))
+    if batch < 1:
+        least = LIBRARIES + (AS_FILE * number + 2 * IN_SAMPLER) * each
+        raise ScoredaError(
+            f"{number} states of {each:,} numbers take {readable(least)} with the libraries, more than --memory "
+            f"{readable(memory)}. Draw fewer at a time, with other seeds."
+        )
+    batch = batch if batch in (number, BATCH, *range(EVEN)) else batch // EVEN * EVEN
+    for_network = int(left - batch * each * IN_SAMPLER)
+    network = prior.within(for_network).denoiser.network
+    return Draws(number, shape, batch, for_network, network.tiling(shape))  # type: ignore[operator]

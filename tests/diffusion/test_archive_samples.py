@@ -1,0 +1,60 @@
+"""Training from an archive that stays on disk is training from the archive in memory."""
+
+import numpy as np
+import pytest
+import torch
+from tiny_training import make_denoiser, make_trainer, rows
+
+from scoreda.datasets import Normaliser, read_archive, read_chunks, write_archive
+from scoreda.diffusion.training import ArchiveSamples
+from scoreda.models import Lorenz96
+
+NORMALISER = Normaliser(2.0, 3.5)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    path = tmp_path_factory.mktemp("archive") / "archive.nc"
+    write_archive(path, Lorenz96(size=12), trajectories=260, states=3, interval=2, seed=1, spinup=0.5)
+    return path
+
+
+def in_memory(archive, trajectories):
+    states = read_archive(archive)[trajectories]
+    return torch.from_numpy(NORMALISER.apply(states.reshape(-1, 1, 12)))
+
+
+def test_that_batches_are_those_of_the_archive_in_memory_in_any_order(archive):
+    samples, whole = ArchiveSamples(archive, NORMALISER, slice(5, 250)), in_memory(archive, slice(5, 250))
+    index = torch.randint(len(whole), (64,), generator=torch.Generator().manual_seed(1))
+    assert samples.shape == tuple(whole.shape)
+    assert torch.equal(samples.take(index).x, whole[index])
+
+
+def test_that_a_training_from_disk_is_the_training_from_memory_to_the_bit(archive, tmp_path):
+    kept = slice(0, 250)
+    for name, data in {"disk": ArchiveSamples(archive, NORMALISER, kept), "memory": in_memory(archive, kept)}.items():
+        make_trainer(tmp_path / name, data=data, valid=in_memory(archive, slice(250, 260))).run()
+    assert rows(tmp_path / "disk") == rows(tmp_path / "memory")
+    weights = [torch.load(tmp_path / name / "last.pt")["denoiser"] for name in ("disk", "memory")]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_that_an_archive_that_does_not_fit_the_network_is_refused(archive, tmp_path):
+    with pytest.raises(ValueError, match="channels"):
+        data = ArchiveSamples(archive, NORMALISER)
+        make_trainer(tmp_path, data=data, denoiser=make_denoiser(channels=2))
+
+
+@pytest.mark.parametrize("trajectories", [slice(None), slice(3, 258), slice(255, 260)])
+def test_that_chunks_together_are_the_archive(archive, trajectories):
+    chunks = list(read_chunks(archive, trajectories))
+    np.testing.assert_array_equal(np.concatenate(chunks), read_archive(archive)[trajectories])
+    assert max(map(len, chunks)) <= 250
+
+
+def test_that_the_normaliser_of_chunks_is_that_of_the_whole():
+    x = np.random.default_rng(1).normal(100.0, 0.1, size=(1000, 7))
+    whole, chunked = Normaliser.of(x), Normaliser.of_chunks(np.split(x, [1, 400, 990]))
+    assert chunked.mean == pytest.approx(whole.mean, rel=1e-14)
+    assert chunked.std == pytest.approx(whole.std, rel=1e-10)

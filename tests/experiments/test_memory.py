@@ -1,0 +1,82 @@
+"""Budgets of memory on the command line: parsed, kept to, and told before anything runs."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from scoreda.cli import main
+from scoreda.datasets import Normaliser, open_dataset
+from scoreda.diffusion import EDM, ConvNet1d, KarrasDenoiser, Prior, load_prior, save_prior
+from scoreda.errors import ScoredaError
+from scoreda.experiments.memory import draws_within, parse_size
+
+SMALL = ["system.trajectories=40", "system.states=5", "train.steps=6", "train.batch=8", "train.validate_every=3",
+         "network.width=4", "network.blocks=1", "system.spinup=1.0"]  # fmt: skip
+
+
+def make_prior():
+    network, generator = ConvNet1d(width=64, blocks=1, kernel=3), torch.Generator().manual_seed(1)
+    for weights in network.parameters():
+        weights.data = 0.1 * torch.randn(weights.shape, generator=generator)
+    return Prior(KarrasDenoiser(network, EDM()), Normaliser(0.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("8GB", 8 * 10**9), ("512 MiB", 512 * 2**20), ("2.5e9", 25 * 10**8), ("1.5gb", 15 * 10**8), ("7", 7)],
+)
+def test_that_sizes_are_read_as_people_write_them(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "8 GB of it", "-8GB", "8XB", "1.2.3GB", "."])
+def test_that_other_words_are_refused(text):
+    with pytest.raises(ScoredaError, match="no amount of memory"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("memory", [420e6, 500e6, 2e9, 1e12])
+def test_that_a_plan_stays_within_its_budget(memory):
+    draws = draws_within(load_prior("lorenz96"), 20, (4000,), int(memory))
+    told = float(re.search(r"at most ([\d.]+) (MB|GB)", "\n".join(draws.lines()))[1])
+    unit = re.search(r"at most [\d.]+ (MB|GB)", "\n".join(draws.lines()))[1]
+    assert told * {"MB": 1e6, "GB": 1e9}[unit] <= memory * 1.005
+    assert draws.batch * draws.tiling.members >= 1
+
+
+def test_that_samples_within_a_budget_are_the_samples(tmp_path, capsys):
+    save_prior(tmp_path, make_prior())
+    words = ["sample", str(tmp_path), "--number", "20", "--size", "160", "--quiet", "--device", "cpu", "--out"]
+    assert main([*words, str(tmp_path / "all.nc")]) == 0
+    assert main([*words, str(tmp_path / "tiled.nc"), "--memory", "400.36MB"]) == 0
+    main([*words, str(tmp_path / "none.nc"), "--memory", "400.36MB", "--dry-run"])
+    said = capsys.readouterr().out
+    assert "16 at a time" in said
+    assert int(re.search(r"(\d+) tiles", said)[1]) > 1
+    assert not (tmp_path / "none.nc").exists()
+    with open_dataset(tmp_path / "all.nc") as whole, open_dataset(tmp_path / "tiled.nc") as tiled:
+        np.testing.assert_allclose(tiled["sample"], whole["sample"], atol=1e-3)
+
+
+def test_that_states_that_do_not_fit_are_refused_with_what_they_take(tmp_path, capsys):
+    words = ["sample", "lorenz96", "--number", "1000", "--size", "100000", "--out", str(tmp_path / "f.nc")]
+    assert main([*words, "--memory", "1GB"]) == 2
+    assert "2.41 GB" in capsys.readouterr().err
+
+
+def test_that_training_within_a_budget_reads_from_disk_and_learns_the_same(tmp_path):
+    losses = []
+    for name, budget in {"memory": [], "disk": ["--memory", "1kB"]}.items():
+        out = tmp_path / name
+        assert main(["train", "lorenz96", *SMALL, "--out", str(out), "--quiet", "--device", "cpu", *budget]) == 0
+        losses.append(np.genfromtxt(out / "metrics.csv", delimiter=",", names=True)["valid"])
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_that_a_dry_run_of_training_says_that_samples_stay_on_disk(capsys):
+    assert main(["train", "lorenz96", *SMALL, "--out", "x", "--dry-run", "--memory", "1kB"]) == 0
+    assert "stay on disk" in capsys.readouterr().out
+    assert main(["train", "lorenz96", *SMALL, "--out", "x", "--dry-run", "--memory", "8GB"]) == 0
+    assert "stay on disk" not in capsys.readouterr().out
