@@ -1,0 +1,61 @@
+"""How fast scoreda is beside its peers, a C kernel and itself: one table of ratios.
+
+    python benchmarks/speed.py                                        # writes results/speed.csv and prints it
+    python benchmarks/speed.py --dapper-python PYTHON --peers FOLDER  # with the rows against other packages
+    python benchmarks/speed.py --only letkf                           # a group of rows, by the name of its function
+
+PYTHON is the interpreter of an environment that has DAPPER. FOLDER holds what the other rows are against:
+
+    pip install --no-deps --target FOLDER azula einops zuko
+    FOLDER/sda           the folder of that name in https://github.com/francois-rozet/sda
+    FOLDER/ScoreFilter   the folder of that name in https://github.com/zezhongzhang/EnSF
+
+Both sides of a ratio run in turn, and the ratio is the median over the turns, with its quartiles. Processor time on one
+thread is measured, so that other work on the machine counts little, except where threads are compared. A new row is a
+new function in `speed_rows`: it takes the peers and yields `Row`s. What was tried to get here is in NOTES.md.
+"""
+
+import argparse
+import csv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numba
+from speed_rows import filters, models, start_up
+from speed_rows.peers import Peers
+from speed_rows.table import Row
+
+RESULTS = Path(__file__).parent / "results" / "speed.csv"
+LINE = "{work:50} {against:28} {ratio:>12} {quartiles:>13}  {target:7} {met}"
+ROOMS = (models, filters, start_up)
+GROUPS: list[Callable[[Peers], Iterator[Row]]] = [group for room in ROOMS for group in room.GROUPS]
+
+
+def report(peers: Peers, only: str) -> None:
+    """Print every row when it is there; write them if they are all."""
+    numba.set_num_threads(1)
+    rows = []
+    for group in GROUPS:
+        if only not in group.__name__:
+            continue
+        for row in group(peers):
+            rows.append(row.cells())
+            print(LINE.format(**rows[-1]), flush=True)
+    if not only:
+        write(rows)
+
+
+def write(rows: list[dict[str, str]]) -> None:
+    with RESULTS.open("w", newline="") as file:
+        table = csv.DictWriter(file, rows[0], lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dapper-python", help="interpreter of an environment with DAPPER")
+    parser.add_argument("--peers", type=Path, help="folder of the other packages; see above")
+    parser.add_argument("--only", default="", help="groups of rows whose name contains this; nothing is written then")
+    arguments = parser.parse_args()
+    report(Peers(arguments.dapper_python, arguments.peers), arguments.only)

@@ -1,0 +1,76 @@
+"""What a row of the table is, and how its ratios are measured."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter, process_time
+
+import numpy as np
+
+__all__ = ["Row", "Timer", "cpu", "in_turn", "wall"]
+
+TURNS = 15
+
+Timer = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table.
+
+    Attributes:
+        work: What is timed.
+        against: Beside what.
+        target: What the ratio should at least (`faster`) or at most be.
+        faster: Whether the ratio is the other's time over ours, or ours over the other's.
+        ratios: One per turn; none if it could not be measured.
+    """
+
+    work: str
+    against: str
+    target: float
+    faster: bool
+    ratios: tuple[float, ...] = ()
+
+    def cells(self) -> dict[str, str]:
+        """Return the row in words."""
+        low, ratio, high = np.quantile(self.ratios, (0.25, 0.5, 0.75)) if self.ratios else (np.nan,) * 3
+        met = ratio >= self.target if self.faster else ratio <= self.target
+        return dict(
+            work=self.work,
+            against=self.against,
+            ratio=f"{ratio:.3g}" if self.ratios else "not measured",
+            quartiles=f"{low:.3g}-{high:.3g}" if self.ratios else "",
+            target=f"{'>=' if self.faster else '<='} {self.target:g}",
+            met=("yes" if met else "no") if self.ratios else "",
+        )
+
+
+def cpu(work: Callable[[], object]) -> Timer:
+    """Return a timer of the processor seconds of `work`, repeated for 30 ms; it has run, and is compiled."""
+
+    def seconds(times: int) -> float:
+        start = process_time()
+        for _ in range(times):
+            work()
+        return (process_time() - start) / times
+
+    work()
+    times = max(1, int(0.03 / seconds(3)))
+    return lambda: seconds(times)
+
+
+def wall(work: Callable[[], object]) -> Timer:
+    """Return a timer of the seconds by the clock on the wall."""
+    work()
+
+    def seconds() -> float:
+        start = perf_counter()
+        work()
+        return perf_counter() - start
+
+    return seconds
+
+
+def in_turn(above: Timer, below: Timer, turns: int = TURNS) -> tuple[float, ...]:
+    """Return the ratios of two timers that run in turn."""
+    return tuple(above() / below() for _ in range(turns))
