@@ -1,19 +1,17 @@
-"""The report of a run: one HTML file that needs nothing else, made from the run's folder alone."""
+"""The report of a run, or of a folder of runs: one HTML file that needs nothing else, made from the files alone."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scoreda import __version__
 from scoreda.errors import ScoredaError
 from scoreda.experiments.folder import RunFolder, write_text
 from scoreda.experiments.prior_samples import PRIOR_SAMPLES
-from scoreda.experiments.report_figures import hovmoeller_figure, prior_figure, rank_figure, series_figure
+from scoreda.experiments.report_case import ReportCase, cases_of
+from scoreda.experiments.report_figures import prior_figure
 from scoreda.experiments.report_html import Html, element, figure, page
-from scoreda.experiments.report_table import Result, best, results, score_table
-from scoreda.experiments.report_words import describe_case, describe_outcome
 from scoreda.experiments.scores import read_rows
 
 if TYPE_CHECKING:
@@ -22,157 +20,96 @@ if TYPE_CHECKING:
 __all__ = ["write_report"]
 
 HOW_TO_READ = (
-    "RMSE is the root-mean-square error of the ensemble mean over space, averaged over the scored cycles; ± is the "
-    "standard error over seeds. Spread should match the RMSE. CRPS (fair) is lower for better ensembles. The central "
-    "90 % of a calibrated ensemble cover the truth 90 % of the time. Chi-square is the squared innovation over its "
-    "predicted variance: 1 when consistent. Expected is the analysis RMSE that others report: as expected means within "
-    "5 %, or within two standard errors where those are no more than 10 %; better means lower. Locked on: in how many "
-    "runs the RMSE fell to the tracking level and stayed for 20 cycles, and from which cycle on average. Cost counts "
-    "model steps and network calls of one run, those of each member."
+    "RMSE is the root-mean-square error of the ensemble mean over space, averaged over the scored cycles and then "
+    "over seeds; it is not the root of a mean over cycles, which is larger. ± is the standard error over seeds; of a "
+    "single run it is that of its time mean, successive cycles not taken for independent. Runs that diverged are left "
+    "out of the means and counted as failed, as are those that were not locked in any scored cycle.",
+    "Expected is what others report. Meets: within 5 %, or within two standard errors where those are no more than 10 "
+    "%; better means lower; falls short means higher, or that a run diverged. The best baseline is the best method "
+    "without the learned prior; differences to it are paired by seed, on the same truth and observations, and "
+    "negative where the method is better. As it is chosen by these very scores, it looks a little better than it is.",
+    "A filter is locked while the RMSE stays below twice the tracking level of the case for 20 cycles or more. RMSE "
+    "while locked, the share of time in which it is lost, and the cycles it takes to lock on again are of all runs. "
+    "Cost counts model steps and network calls of one run, those of each member.",
+    "Of a calibrated ensemble the spread matches the RMSE (their ratio is corrected by (N + 1) / N and should be 1), "
+    "the central 50 and 90 % cover the truth as often, and ranks of the truth are flat: their chi-square per degree "
+    "of freedom is 1 for independent ranks, and larger for those of a run, which are not. CRPS, log score (of the "
+    "Gaussian with the moments of the ensemble, in nats) and energy score are fair, and lower is better. Chi-square "
+    "is the squared innovation over its predicted variance, diagnosed R the error variance after Desroziers over the "
+    "assumed one: 1 when consistent; neither is given for Student-t errors, whose squares hardly converge.",
 )
 
 
 def write_report(folder: Path | str, prior_figures: Sequence[tuple[str, "Figure"]] = ()) -> Path:
-    """Write `report.html` into the folder of a run, finished or not.
+    """Write `report.html` into the folder of a run, finished or not, or into one that holds such folders.
 
     Args:
-        folder: Holds `config.yaml`, `scores.csv`, the twins and analyses, and perhaps `prior_samples.nc` with `prior`
-            and `truth`, both `(samples, space)`.
+        folder: Holds `config.yaml`, `scores.csv`, the twins and what is kept of each cell, and perhaps
+            `prior_samples.nc` with `prior` and `truth`, both `(samples, space)`; or folders that do, which then share
+            one page.
         prior_figures: Further figures about the prior, each with its caption.
 
     Returns:
         The path of the report.
 
     Raises:
-        ScoredaError: if the folder holds no run, or a file of it cannot be read.
+        ScoredaError: if there is no run, or a file of it cannot be read.
     """
-    files = RunFolder(Path(folder))
-    config, rows = files.earlier() or {}, read_rows(files.scores)
-    if not config.get("cases") and not rows:
+    path = Path(folder)
+    runs = _runs(path)
+    cases = {files: cases_of(files, read_rows(files.scores)) for files in runs}
+    name = (runs[0].earlier() or {}).get("name") if runs[0].path == path else None
+    title = f"scoreda report: {name or path.resolve().name}"
+    together = [case for own in cases.values() for case in own]
+    body = [_header(title, together), *(case.section() for case in together)]
+    samples = next((found for files in runs if (found := files.path / PRIOR_SAMPLES).is_file()), None)
+    body += _prior_section(samples, prior_figures)
+    footers = [_footer(files, own, named=len(runs) > 1) for files, own in cases.items()]
+    foot = element("footer", element("h2", "Provenance"), *footers)
+    report = path / "report.html"
+    write_text(report, page(title, element("main", *body, foot)))
+    return report
+
+
+def _runs(path: Path) -> list[RunFolder]:
+    """Return the run in a folder, or the runs in the folders in it."""
+    candidates = [path, *sorted(part for part in path.glob("*") if part.is_dir())]
+    found = [files for files in map(RunFolder, candidates) if _holds_run(files)]
+    if not found:
         raise ScoredaError(
-            f"'{folder}' holds no run: neither cases in config.yaml nor scores.csv. Give the --out of a run."
+            f"'{path}' holds no run: neither cases in config.yaml nor scores.csv, and no folder in it does. "
+            "Give the --out of a run."
         )
-    cases = [_Case.read(files, config, name, rows) for name in _case_names(config, rows)]
-    title = f"scoreda report: {config.get('name', files.path.resolve().name)}"
-    sections = [_section(files, case) for case in cases]
-    prior = _prior_section(files.path / PRIOR_SAMPLES, prior_figures)
-    html = page(title, element("main", _header(title, cases), *sections, *prior, _footer(files, cases)))
-    path = files.path / "report.html"
-    write_text(path, html)
-    return path
+    return found[:1] if found[0].path == path else found
 
 
-@dataclass(frozen=True)
-class _Case:
-    """One case: its section of the configuration, and its results, best first."""
-
-    name: str
-    settings: Mapping[str, Any]
-    results: list[Result]
-    attrs: Mapping[str, Any]
-    sizes: Mapping[str, int]
-
-    @classmethod
-    def read(cls, files: RunFolder, config: Mapping[str, Any], name: str, rows: Sequence[Mapping[str, str]]) -> "_Case":
-        attrs, sizes = _twin(files.any_twin(name))
-        settings = config.get("cases", {}).get(name, {})
-        return cls(name, settings, results(row for row in rows if row["case"] == name), attrs, sizes)
-
-    @property
-    def title(self) -> str:
-        return self.settings.get("title") or self.name
-
-    def runs(self, files: RunFolder) -> Iterator[tuple[Result, Path]]:
-        """Yield result and file of each method's first seed."""
-        for result in self.results:
-            path = files.analysis(self.name, result.method, int(result.seeds[0]))
-            if path.is_file():
-                yield result, path
+def _holds_run(files: RunFolder) -> bool:
+    return bool((files.earlier() or {}).get("cases") or read_rows(files.scores))
 
 
-def _case_names(config: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return the cases in the order of the configuration, then any others that have scores."""
-    return list(dict.fromkeys([*config.get("cases", {}), *(row["case"] for row in rows)]))
-
-
-def _twin(path: Path) -> tuple[Mapping[str, Any], Mapping[str, int]]:
-    """Return attributes and sizes of a twin; empty if there is no file yet."""
-    from scoreda.datasets import open_dataset
-
-    if not path.is_file():
-        return {}, {}
-    with open_dataset(path, needs=("obs",)) as twin:
-        return dict(twin.attrs), {str(name): size for name, size in twin.sizes.items()}
-
-
-def _header(title: str, cases: Sequence[_Case]) -> Html:
-    links = [element("li", element("a", case.title, href=f"#{case.name}"), _headline(case.results)) for case in cases]
+def _header(title: str, cases: Sequence[ReportCase]) -> Html:
+    links = [element("li", element("a", case.title, href=f"#{case.anchor}"), case.headline()) for case in cases]
     return element(
         "header",
         element("h1", title),
         element("ul", *links),
-        element("details", element("summary", "How to read the tables"), element("p", HOW_TO_READ)),
+        element("details", element("summary", "How to read the tables"), *(element("p", text) for text in HOW_TO_READ)),
     )
 
 
-def _headline(found: Sequence[Result]) -> str:
-    winner = best(found)
-    return f": {winner.method} is best, RMSE {winner.rmse}" if winner else ": no result yet"
-
-
-def _section(files: RunFolder, case: _Case) -> Html:
-    """Return the section of a case."""
-    about = describe_case(case.attrs, case.sizes, case.settings) if case.sizes else ""
-    parts = [element("h2", case.title), element("p", about)]
-    if case.results:
-        parts += [element("p", describe_outcome(case.results), class_="outcome"), score_table(case.results)]
-        parts += _figures(files, case)
-    else:
-        parts.append(element("p", "No method has finished on this case yet."))
-    return element("section", *parts, id=case.name)
-
-
-def _figures(files: RunFolder, case: _Case) -> list[Html]:
-    """Return the figures of a case: the best method with the learned prior in detail, all methods in comparison."""
-    from scoreda.datasets import open_dataset
-    from scoreda.verification import rank_counts, verify
-
-    burn_in = case.settings.get("burn_in", 0)
-    scores, counts, shown = {}, {}, None
-    for result, path in case.runs(files):
-        with open_dataset(path, needs=("analysis",)) as run:
-            if "truth" not in run:
-                continue
-            scores[result.method] = verify(run)
-            counts[result.method] = rank_counts(run, burn_in)
-        if shown is None or (result.uses_network and not shown[0].uses_network):
-            shown = result, path
-    if shown is None:
-        return []
-    return [_detail(*shown, case), figure(*series_figure(scores, burn_in)), figure(*rank_figure(counts))]
-
-
-def _detail(result: Result, path: Path, case: _Case) -> Html:
-    from scoreda.datasets import open_dataset
-
-    cold = case.settings.get("initial", {}).get("kind") == "climatology"
-    with open_dataset(path, needs=("analysis", "truth")) as run:
-        return figure(*hovmoeller_figure(run, f"{result.method}, seed {result.seeds[0]},", from_start=cold))
-
-
-def _prior_section(samples: Path, figures: Sequence[tuple[str, "Figure"]]) -> list[Html]:
+def _prior_section(samples: Path | None, figures: Sequence[tuple[str, "Figure"]]) -> list[Html]:
     """Return the section about the learned prior; none if nothing is known of it."""
     from scoreda.datasets import open_dataset
 
     shown = [figure(fig, caption) for caption, fig in figures]
-    if samples.is_file():
+    if samples is not None:
         with open_dataset(samples, needs=("prior", "truth")) as ds:
             shown.insert(0, figure(*prior_figure(ds)))
     return [element("section", element("h2", "The learned prior"), *shown, id="prior")] if shown else []
 
 
-def _footer(files: RunFolder, cases: Sequence[_Case]) -> Html:
-    """Return where the numbers come from: command, versions, seeds, configuration."""
+def _footer(files: RunFolder, cases: Sequence[ReportCase], named: bool) -> Html:
+    """Return where the numbers of a run come from: command, versions, seeds, configuration."""
     attrs = next((case.attrs for case in cases if case.attrs), {})
     seeds = sorted({int(seed) for case in cases for result in case.results for seed in result.seeds})
     versions = json.loads(attrs.get("versions", "{}"))
@@ -187,4 +124,5 @@ def _footer(files: RunFolder, cases: Sequence[_Case]) -> Html:
     terms = [Html(element("dt", name) + element("dd", value)) for name, value in facts.items() if value != ""]
     config = files.config.read_text(encoding="utf-8") if files.config.is_file() else ""
     source = [element("details", element("summary", "config.yaml"), element("pre", config))] if config else []
-    return element("footer", element("h2", "Provenance"), element("dl", *terms), *source)
+    name = [element("h3", files.path.name)] if named else []
+    return element("div", *name, element("dl", *terms), *source)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["hovmoeller_figure", "prior_figure", "rank_figure", "series_figure"]
 
 WIDTH = 7.0  # inches
+RANKS_WIDTH = 2.45  # inches of one rank histogram
 SHOWN_CYCLES = 200  # in a Hovmoeller figure: more would leave less than a pixel of text height each
 SMOOTH_OVER = 150  # points that a curve should have
 
@@ -65,12 +66,13 @@ def rank_figure(counts: Mapping[str, np.ndarray]) -> tuple["Figure", str]:
     """Draw the rank histogram of every method."""
     from scoreda.plotting import colour, rank_histogram
 
-    columns = min(3, len(counts))
+    columns = min(4, len(counts))
     rows = -(-len(counts) // columns)
-    figure, axes = _axes(rows, columns, height=2.3 * rows)
+    figure, axes = _axes(rows, columns, height=2.3 * rows, width=RANKS_WIDTH * columns)
     for k, (ax, (method, count)) in enumerate(zip(axes, counts.items(), strict=False)):
         rank_histogram(count, ax, title=method, bar_colour=colour(k))
         ax.set_ylabel("" if k % columns else "relative frequency")
+        ax.set_xlabel("" if k + columns < len(counts) else "rank of the truth")
     for ax in axes[len(counts) :]:
         ax.remove()
     return figure, (
@@ -94,8 +96,8 @@ def prior_figure(samples: "xr.Dataset") -> tuple["Figure", str]:
     )
 
 
-def _axes(rows: int, columns: int, height: float, **share: Any) -> tuple["Figure", Any]:
+def _axes(rows: int, columns: int, height: float, width: float = WIDTH, **share: Any) -> tuple["Figure", Any]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **share).ravel()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["Html", "element", "figure", "page"]
 
 DPI = 150
+PIXELS = 117  # of the page for an inch of a figure, which makes its text as large as captions
 VOID = ("img", "meta")  # elements without content and end tag
 
 
@@ -42,7 +43,7 @@ def figure(fig: "Figure", caption: str) -> Html:
     data = base64.b64encode(picture.getvalue()).decode()
     return element(
         "figure",
-        element("img", src=f"data:image/png;base64,{data}", alt=caption),
+        element("img", src=f"data:image/png;base64,{data}", alt=caption, width=round(PIXELS * fig.get_figwidth())),
         element("figcaption", caption),
     )
 

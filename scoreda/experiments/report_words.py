@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scoreda.experiments.report_table import Result, best
+from scoreda.experiments.report_results import Result, best
 
 __all__ = ["describe_case", "describe_outcome"]
 

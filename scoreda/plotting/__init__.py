@@ -6,6 +6,8 @@ ax = series(run)
 ax.figure.savefig("series.png")
 """
 
+from scoreda.plotting.calibration import error_spectra, spread_skill_curves
+from scoreda.plotting.comparisons import acquisition, level_dots, ranked, trade_off
 from scoreda.plotting.curves import loss_curve, series
 from scoreda.plotting.diffusion import marginal_and_potential, potentials, sample_paths
 from scoreda.plotting.distributions import marginal, rank_histogram, spectrum
@@ -17,14 +19,17 @@ from scoreda.plotting.spectra import correlation, correlation_map, frequency_wav
 from scoreda.plotting.style import colour
 
 __all__ = [
+    "acquisition",
     "colour",
     "correlation",
     "correlation_map",
+    "error_spectra",
     "frequency_wavenumber",
     "histogram_panels",
     "hovmoeller",
     "hovmoeller_panels",
     "image_grid",
+    "level_dots",
     "log_snr",
     "loss_curve",
     "map2d",
@@ -33,6 +38,7 @@ __all__ = [
     "noise_schedule",
     "potentials",
     "rank_histogram",
+    "ranked",
     "sample_paths",
     "save_gif",
     "scatter_over_density",
@@ -40,4 +46,6 @@ __all__ = [
     "series",
     "spectrum",
     "spectrum_band",
+    "spread_skill_curves",
+    "trade_off",
 ]

@@ -14,11 +14,13 @@ from scoreda.verification.fields import densities
 
 __all__ = ["marginal", "rank_histogram", "spectrum"]
 
+MOST_BARS = 50  # of a rank histogram: more are thinner than the noise in them
+
 
 def rank_histogram(counts: ArrayLike, ax: Axes | None = None, *, title: str = "", bar_colour: str = COLOURS[0]) -> Axes:
     """Draw how often the truth takes each rank in the ensemble, relative to a calibrated one (the line at 1).
 
-    A valley means too little spread, a hill too much, a slope a bias.
+    A valley means too little spread, a hill too much, a slope a bias. Many ranks are drawn together, in up to 50 bars.
 
     Args:
         counts: Of the ranks 0..N, `(N + 1,)`, as from `scoreda.verification.rank_counts`.
@@ -28,8 +30,10 @@ def rank_histogram(counts: ArrayLike, ax: Axes | None = None, *, title: str = ""
     """
     counts = np.asarray(counts, dtype=np.float64)
     ax = new_axes(ax, width=3.6, height=2.6)
-    frequency = counts / max(counts.mean(), 1e-300)
-    ax.bar(np.arange(len(counts)), frequency, width=0.9, color=bar_colour)
+    edges = np.linspace(0, len(counts), min(len(counts), MOST_BARS) + 1).round().astype(int)
+    frequency = np.add.reduceat(counts, edges[:-1]) / np.diff(edges) / max(counts.mean(), 1e-300)
+    width = np.diff(edges)
+    ax.bar(edges[:-1] + (width - 1) / 2, frequency, width=0.9 * width, color=bar_colour)
     ax.set_ylim(0, max(1.5, 1.05 * frequency.max()))  # a flat histogram should look flat
     ax.axhline(1, color="black", linewidth=0.9, linestyle=(0, (4, 3)))
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))

@@ -1,6 +1,6 @@
 """What every figure shares: colours that survive colour blindness and grey printing, and quiet axes."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib import colormaps
@@ -16,6 +16,7 @@ __all__ = [
     "legend_above",
     "legend_right",
     "line_look",
+    "marker_look",
     "new_axes",
     "ordered_colours",
     "plain_log",
@@ -25,6 +26,7 @@ __all__ = [
 # Okabe and Ito (2008), https://jfly.uni-koeln.de/color/, without the yellow that vanishes on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY = "#6b6b6b"
+MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
 def colour(index: int) -> str:
@@ -37,6 +39,11 @@ def line_look(index: int) -> dict[str, Any]:
     if index == 0:
         return dict(color=GREY, linewidth=4, alpha=0.45)
     return dict(color=colour(index - 1), linewidth=1.4)
+
+
+def marker_look(index: int) -> dict[str, Any]:
+    """Return how the `index`-th mark is drawn: after the seven colours the shape changes."""
+    return dict(color=colour(index), marker=MARKERS[index // len(COLOURS) % len(MARKERS)], markersize=6)
 
 
 def ordered_colours(number: int) -> list[Any]:
@@ -68,14 +75,14 @@ def legend_right(ax: Axes) -> None:
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0.2)
 
 
-def plain_log(ax: Axes) -> None:
-    """Make the y axis logarithmic, labelled 0.1, 0.2, 0.5, 1 instead of powers of ten."""
-    ax.set_yscale("log")
-    low, high = ax.get_ylim()
-    decades = high / low
-    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 3000 else (1.0,)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())
+def plain_log(ax: Axes, axis: Literal["x", "y"] = "y") -> None:
+    """Make an axis logarithmic, labelled 0.1, 0.2, 0.5, 1 instead of powers of ten."""
+    ax.set(**{f"{axis}scale": "log"})
+    low, high = ax.get_ylim() if axis == "y" else ax.get_xlim()
+    ticks = ax.yaxis if axis == "y" else ax.xaxis
+    ticks.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 3000 else (1.0,)))
+    ticks.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ticks.set_minor_formatter(NullFormatter())
 
 
 def axis_label(da: Any, default: str = "") -> str:
