@@ -134,6 +134,7 @@ def acquisition(
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     plain_log(ax)
+    ax.minorticks_off()
     ax.set_xlabel("cycle")
     ax.set_ylabel("RMSE")
     ax.set_title(title, loc="left", fontsize="medium")
