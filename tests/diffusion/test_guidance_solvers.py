@@ -55,3 +55,13 @@ def test_that_iterations_without_meaning_are_refused(name, iterations):
 def test_that_an_unknown_solver_is_answered_with_the_nearest():
     with pytest.raises(ScoredaError, match="did you mean 'gmres'"):
         solver_by_name("gmre")
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("iterations", [1, None])
+def test_that_what_a_product_says_beside_follows_the_solution(name, iterations):
+    A, b = systems(symmetric=True)
+    M = torch.randn(5, 4, 7, generator=torch.Generator().manual_seed(2), dtype=F64)
+    solve = solver_by_name(name, None if name == "exact" else iterations)
+    both = solve(product(torch.cat([A, M], dim=1)), b)
+    torch.testing.assert_close(both, torch.cat([solve(product(A), b), product(M)(both[:, :7])], dim=1))

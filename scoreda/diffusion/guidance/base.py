@@ -66,6 +66,15 @@ class Linearised:
         """Return (R + H V H^T)^-1 (y - h(x_hat)) for a covariance known by its products with states."""
         return solver(lambda u: self.observed.multiply(u) + self.H(V(self.H_transpose(u))), self.residual)
 
+    def update(self, V: Product, solver: Solver = conjugate_gradient) -> Tensor:
+        """Return the Kalman update V H^T (R + H V H^T)^-1 (y - h(x_hat)), which costs the products of the solver."""
+
+        def product(u: Tensor) -> Tensor:
+            v = V(self.H_transpose(u))
+            return torch.cat([self.observed.multiply(u) + self.H(v), v.flatten(1)], dim=1)
+
+        return solver(product, self.residual)[:, self.residual.shape[1] :].reshape(self.x_hat.shape)
+
 
 class Guidance(ABC):
     """A denoiser of p(x | x_t, y) that wraps a denoiser of p(x | x_t); a method gives `guide`.

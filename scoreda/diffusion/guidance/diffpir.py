@@ -55,6 +55,4 @@ class DiffPIR(Guidance):
 
     def guide(self, at: Linearised) -> Tensor:
         """Return the proximal point."""
-        V = lambda v: expand(at.s**2 / self.lam, v) * v
-        u = at.solve(V)
-        return at.x_hat + V(at.H_transpose(u))
+        return at.x_hat + at.update(lambda v: expand(at.s**2 / self.lam, v) * v)

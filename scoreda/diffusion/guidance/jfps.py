@@ -51,9 +51,7 @@ class JFPS(Guidance):
 
     def guide(self, at: Linearised) -> Tensor:
         """Return E[x | x_t, y] if the data were Gaussian."""
-        V = lambda v: self.basis.apply(_gain, at.s, v)
-        u = at.solve(V)
-        return at.x_hat + V(at.H_transpose(u))
+        return at.x_hat + at.update(lambda v: self.basis.apply(_gain, at.s, v))
 
 
 def _gain(values: Tensor, s: Tensor) -> Tensor:

@@ -54,5 +54,4 @@ class MomentMatching(Guidance):
 
     def guide(self, at: Linearised) -> Tensor:
         """Return E[x | x_t, y] under the Gaussian approximation of p(x | x_t)."""
-        u = at.solve(at.V, self.solver)
-        return at.x_hat + at.V(at.H_transpose(u))
+        return at.x_hat + at.update(at.V, self.solver)

@@ -1,4 +1,8 @@
-"""Solvers of `A u = b` for one small system per batch row, `A` known by its products; rows never mix."""
+"""Solvers of `A u = b` for one small system per batch row, `A` known by its products; rows never mix.
+
+A product may say more of `u` than `A u`: behind that, the product with any other matrix, `M u`. Then `M u` of the
+solution follows the solution, and no further product is needed for it.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,22 +23,22 @@ def conjugate_gradient(A: Product, b: Tensor, iterations: int | None = None, tol
 
     Rows never mix, so the answer for a row does not depend on the batch.
     """
-    u, r = torch.zeros_like(b), b
+    found, r = torch.zeros_like(b[..., :1]), b
     p, rr = r, r.square().sum(-1, keepdim=True)
     target = tolerance**2 * rr
-    for _ in range(2 * b.shape[-1] if iterations is None else iterations):
+    for k in range(2 * b.shape[-1] if iterations is None else iterations):
         active = rr > target
-        if not bool(active.any()):
+        if k and not bool(active.any()):  # the first product tells how wide the answer is
             break
-        Ap = A(p)
+        Ap, Mp = _parts(A(p), b)
         curvature = (p * Ap).sum(-1, keepdim=True)
         # A network's Jacobian is not exactly positive; a row that meets negative curvature keeps what it has.
         active = active & (curvature > 0)
         step = torch.where(active, rr / curvature.where(active, torch.ones_like(curvature)), torch.zeros_like(rr))
-        u, r = u + step * p, r - step * Ap
+        found, r = found + step * torch.cat([p, Mp], dim=-1), r - step * Ap
         new = torch.where(active, r.square().sum(-1, keepdim=True), torch.zeros_like(rr))
         p, rr = r + new / rr.clamp_min(torch.finfo(b.dtype).tiny) * p, new
-    return u
+    return found
 
 
 def gmres(A: Product, b: Tensor, iterations: int | None = None, tolerance: float = 1e-6) -> Tensor:
@@ -43,12 +47,13 @@ def gmres(A: Product, b: Tensor, iterations: int | None = None, tolerance: float
     Source: Saad and Schultz (1986), https://doi.org/10.1137/0907058
     """
     k = b.shape[-1] if iterations is None else min(iterations, b.shape[-1])
-    Q, W = [_unit(b, torch.zeros_like(b[..., :1]))], []
+    Q, W, found = [_unit(b, torch.zeros_like(b[..., :1]))], [], []
     for _ in range(k):
-        w = A(Q[-1])
+        w, Mq = _parts(A(Q[-1]), b)
         W.append(w)
+        found.append(torch.cat([Q[-1], Mq], dim=-1))
         Q.append(_unit(_orthogonal(w, Q), tolerance * w.norm(dim=-1, keepdim=True)))
-    basis, images = torch.stack(Q[:-1], dim=-1), torch.stack(W, dim=-1)
+    basis, images = torch.stack(found, dim=-1), torch.stack(W, dim=-1)
     # The pseudo-inverse passes over the zero vectors of a row whose Krylov space was exhausted early.
     return (basis @ torch.linalg.pinv(images) @ b[..., None])[..., 0]
 
@@ -56,8 +61,9 @@ def gmres(A: Product, b: Tensor, iterations: int | None = None, tolerance: float
 def exact(A: Product, b: Tensor) -> Tensor:
     """Solve `A u = b` by building `A`, at n products, and elimination."""
     eye = torch.eye(b.shape[-1], dtype=b.dtype, device=b.device)
-    columns = [A(e.expand_as(b)) for e in eye]
-    return torch.linalg.solve(torch.stack(columns, dim=-1), b[..., None])[..., 0]
+    columns, M = _parts(torch.stack([A(e.expand_as(b)) for e in eye], dim=-2).mT, b, axis=-2)
+    u = torch.linalg.solve(columns, b[..., None])
+    return torch.cat([u, M @ u], dim=-2)[..., 0]
 
 
 SOLVERS: dict[str, Callable[..., Tensor]] = dict(cg=conjugate_gradient, gmres=gmres, exact=exact)
@@ -76,6 +82,12 @@ def solver_by_name(name: str, iterations: int | None = None) -> Solver:
     if name == "exact" or iterations < 1:
         raise ValueError(f"`iterations` must be at least 1 and is for cg and gmres, got {iterations} with '{name}'.")
     return partial(solver, iterations=iterations)
+
+
+def _parts(both: Tensor, b: Tensor, axis: int = -1) -> tuple[Tensor, Tensor]:
+    """Return A u and M u."""
+    n = b.shape[-1]
+    return both.narrow(axis, 0, n), both.narrow(axis, n, both.shape[axis] - n)
 
 
 def _unit(w: Tensor, floor: Tensor) -> Tensor:
