@@ -125,10 +125,10 @@ def acquisition(
     cycles = 1 + np.arange(errors.shape[1])
     if reference is not None:
         ax.plot(cycles, np.asarray(reference)[: len(cycles)], **line_look(0) | {"linewidth": 1.5})
-    low, middle, high = np.quantile(errors, [0.25, 0.5, 0.75], axis=0, method="inverted_cdf")
+    low, high = np.quantile(errors, [0.25, 0.75], axis=0, method="inverted_cdf")  # interpolation knows no infinity
     top = 2 * max(errors[np.isfinite(errors)], default=1.0)
     ax.fill_between(cycles, low, np.minimum(high, top), color=COLOURS[0], alpha=0.25, linewidth=0)
-    ax.plot(cycles, middle, color=COLOURS[0], linewidth=1.1)
+    ax.plot(cycles, np.median(errors, axis=0), color=COLOURS[0], linewidth=1.1)
     if level is not None:
         ax.axhline(level, color=GREY, linewidth=0.9, linestyle=(0, (1, 2)))
     ax.set_xscale("log")
