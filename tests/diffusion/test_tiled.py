@@ -108,11 +108,21 @@ def test_that_windows_of_any_number_of_times_are_cut():
 
 def test_that_derivatives_both_ways_are_those_of_the_whole():
     network, x, v = drawn("convnet1d", **CONV), fields(1, 90), fields(1, 90, seed=7)
-    tiled = Tiled(network, 40 * POINT * 4)
+    tiled = Tiled(network, 12 * 40 * POINT * 4)
     forward = [jvp(lambda x, f=f: f(x, SIGMA), (x,), (v,))[1] for f in (tiled, network)]
     backward = [vjp(lambda x, f=f: f(x, SIGMA), x)[1](v)[0] for f in (tiled, network)]
     torch.testing.assert_close(*forward, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(*backward, rtol=1e-12, atol=1e-12)
+
+
+def test_that_pieces_that_are_differentiated_are_a_twelfth_of_the_others():
+    tiled, shapes = watched(drawn("convnet1d", **CONV), 12 * 40 * POINT * 4)
+    vjp(lambda x: tiled(x, SIGMA), fields(1, 90))[1](fields(1, 90))
+    assert {shape[0] for shape in shapes} == {1}
+    assert max(shape[-1] for shape in shapes) <= 40
+    shapes.clear()
+    tiled(fields(1, 90), SIGMA)
+    assert shapes == [(3, 1, 90)]
 
 
 def test_that_the_weights_of_a_tiled_network_get_their_gradient():
@@ -128,7 +138,7 @@ def test_that_a_guided_sampler_draws_the_same_states_tiled_and_whole(guidance):
     network, start = drawn("convnet1d", **CONV), 80 * fields(1, 90, seed=9)
     y = torch.linspace(-1, 1, 45, dtype=torch.float64)
     drawn_states = []
-    for f in (Tiled(network, 40 * POINT * 4), network):
+    for f in (Tiled(network, 12 * 40 * POINT * 4), network):
         guided = guidance(KarrasDenoiser(f, EDM()), y, lambda x: x[:, 0, ::2], 0.5)
         drawn_states.append(HeunSampler(guided, 4)(start))
     torch.testing.assert_close(*drawn_states, rtol=1e-9, atol=1e-9)

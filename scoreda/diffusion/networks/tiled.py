@@ -14,6 +14,7 @@ from scoreda.diffusion.networks.locality import Locality
 __all__ = ["Tiled", "Tiling"]
 
 AT_WORK = 8  # tensors of the widest layer that a residual block and its convolutions hold at a time, measured
+IN_DERIVATIVE = 12  # times as much where a piece is differentiated, all of its blocks being held, measured
 
 
 class Tiling:
@@ -99,8 +100,8 @@ class Tiled(nn.Module):
     """A local network as itself, evaluated in tiles with halos and groups of members: same answer, bounded memory.
 
     As a network it goes wherever a network does: into a denoiser, a prior (`prior.within(memory)`), under guidance. A
-    derivative with respect to the states evaluates the pieces once more instead of keeping what they were made of, so
-    that it stays within the budget too; one with respect to the weights, which is training, keeps everything.
+    derivative with respect to the states takes smaller pieces and evaluates them once more, instead of keeping what
+    they were made of, so that it stays within the budget too; training, with respect to weights, keeps everything.
 
     Args:
         network: Convolutional, without attention and without norms over the domain.
@@ -118,21 +119,22 @@ class Tiled(nn.Module):
         self.network, self.memory = network, int(memory)
         self.channels, self.dimensions = network.channels, getattr(network, "dimensions", None)
 
-    def tiling(self, shape: Sequence[int], itemsize: int = 4) -> Tiling:
+    def tiling(self, shape: Sequence[int], itemsize: int = 4, differentiated: bool = False) -> Tiling:
         """Return how a sample `(C, *space)` of numbers of `itemsize` bytes is cut.
 
         Raises:
             ValueError: if the smallest tile does not fit the budget.
         """
         locality = self.network.locality(shape[0])
-        return Tiling(shape[1:], locality, AT_WORK * locality.width * itemsize, self.memory)
+        tensors = AT_WORK * (IN_DERIVATIVE if differentiated else 1)
+        return Tiling(shape[1:], locality, tensors * locality.width * itemsize, self.memory)
 
     def forward(
         self, x: Tensor, c_noise: Tensor, condition: Tensor | None = None, given: Tensor | None = None
     ) -> Tensor:
         """Map `x` `(B, C, *)` as the network does; see `Network`."""
         self.check(x)
-        tiling = self.tiling(x.shape[1:], x.element_size())
+        tiling = self.tiling(x.shape[1:], x.element_size(), x.requires_grad)
         told = (c_noise, condition, given)
         return torch.cat([self._rows(tiling, *group) for group in _groups(tiling.members, x, told)])
 
