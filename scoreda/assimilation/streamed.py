@@ -1,5 +1,6 @@
 """The rows of a run in a file from the start, one cycle after the other, in place of memory."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,8 @@ def streamed_rows(path: Path) -> Iterator[Callable[[str, tuple[int, ...]], Any]]
                     file.createDimension(dim, length)
             kind, chunks = ("f4", (1, *shape[1:])) if shape[1:] else ("f8", None)
             rows = file.createVariable(name, kind, dims, chunksizes=chunks, fill_value=np.nan)
+            if chunks is not None:  # a row is written once, so a cache of many only fills memory
+                rows.set_var_chunk_cache(size=4 * math.prod(chunks))
             rows.setncatts(described(name))
             return rows
 

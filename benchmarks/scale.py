@@ -1,0 +1,246 @@
+"""What a variable costs on domains of 40 to 1,000,000 of them, and how memory grows with files: one table.
+
+    python benchmarks/scale.py                    # eight minutes on one core; writes results/scale.csv and prints it
+    python benchmarks/scale.py --only network     # the rows of one kind of work
+    python benchmarks/scale.py --only processes   # training by torchrun; wall time, so needs an idle machine
+
+Every row is a process of its own, so that its peak resident memory is its own. Times are of the processor, except those
+of `processes`, which are wall time, medians of interleaved turns.
+"""
+
+import argparse
+import csv
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter, process_time
+
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+RESULTS = Path(__file__).parent / "results" / "scale.csv"
+SIZES = (40, 400, 4000, 40_000, 400_000, 1_000_000)
+FILES = (1, 10)
+PROCESSES, TURNS = (1, 2), 3
+BUDGET = 64_000_000  # bytes for the network
+
+
+def timed(work: Callable[[], object], least: float = 1.0) -> float:
+    """Return processor seconds of one call, of as many as fill `least` seconds; the first is not counted."""
+    work()
+    calls, start = 0, process_time()
+    while calls == 0 or process_time() - start < least:
+        work()
+        calls += 1
+    return (process_time() - start) / calls
+
+
+def network(size: int) -> tuple[float, str]:
+    """Evaluate the shipped network in tiles, with enough members to fill a tile."""
+    import torch
+
+    from scoreda.diffusion import load_prior
+
+    tiled, members = load_prior("lorenz96").within(BUDGET).denoiser.network, max(1, 4000 // size)
+    x, c = torch.randn(members, 1, size), torch.zeros(members)
+    with torch.no_grad():
+        return 1e6 * timed(lambda: tiled(x, c)) / (size * members), "us a variable"
+
+
+def derivative(size: int) -> tuple[float, str]:
+    """Evaluate it together with a product with its Jacobian, as guidance does."""
+    import torch
+    from torch.func import vjp
+
+    from scoreda.diffusion import load_prior
+
+    tiled, members = load_prior("lorenz96").within(BUDGET).denoiser.network, max(1, 4000 // size)
+    x, c = torch.randn(members, 1, size), torch.zeros(members)
+    work = lambda: vjp(lambda x: tiled(x, c), x)[1](x)
+    return 1e6 * timed(work) / (size * members), "us a variable"
+
+
+def step(size: int) -> tuple[float, str]:
+    """Advance ten members by one step of Lorenz96."""
+    import numpy as np
+
+    from scoreda.models import Lorenz96
+
+    model, E = Lorenz96(size=size), np.random.default_rng(1).normal(3.0, 3.0, size=(10, size))
+    return 1e6 * timed(lambda: model.step(E)) / (size * 10), "us a variable"
+
+
+def letkf_of(size: int, blocks: int = 0) -> tuple[float, str]:
+    """Analyse ten members, every second variable observed, radius 4; whole, or in blocks."""
+    import numpy as np
+
+    from scoreda.assimilation import LETKF, Decomposed
+    from scoreda.models import Lorenz96
+    from scoreda.observations import EveryNth, GaussianError, Observation
+
+    rng, model = np.random.default_rng(1), Lorenz96(size=size)
+    method = LETKF(model, 4.0, rotate=True)
+    method = Decomposed(method, blocks) if blocks else method
+    obs = Observation(0.0, rng.normal(3.0, 3.0, size // 2), EveryNth(size, 2), GaussianError(1.0, size // 2))
+    state = method.init(rng.normal(3.0, 1.0, size=(10, size)))
+    return 1e6 * timed(lambda: method.step(state, obs, rng)) / size, "us a variable"
+
+
+def letkf(size: int) -> tuple[float, str]:
+    """Return the rate of the whole."""
+    return letkf_of(size)
+
+
+def letkf_blocks(size: int) -> tuple[float, str]:
+    """Return the rate in blocks of 4000 variables, or two, one after the other."""
+    import dask
+
+    with dask.config.set(scheduler="synchronous"):
+        return letkf_of(size, max(2, size // 4000))
+
+
+def archive(folder: Path, times: int) -> Path:
+    """Write an archive of 16 MB, or so many times that."""
+    from scoreda.datasets import write_archive
+    from scoreda.models import Lorenz96
+
+    path = folder / "archive.nc"
+    write_archive(path, Lorenz96(size=400), 500 * times, states=20, interval=1, seed=1, spinup=0.5)
+    return path
+
+
+def simulate(times: int) -> tuple[float, str]:
+    """Simulate an archive into a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        return archive(Path(folder), times).stat().st_size / 1e6, "MB of file"
+
+
+def train(times: int) -> tuple[float, str]:
+    """Train from an archive that stays on disk, made by a process of its own."""
+    from scoreda.datasets import Normaliser, read_chunks
+    from scoreda.diffusion import EDM, ConvNet1d, KarrasDenoiser, Trainer, TrainSettings
+    from scoreda.diffusion.training import ArchiveSamples
+
+    with tempfile.TemporaryDirectory() as folder:
+        made = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import scale; from pathlib import Path"
+        subprocess.run([sys.executable, "-c", f"{made}; scale.archive(Path({folder!r}), {times})"], check=True)
+        path, settings = Path(folder) / "archive.nc", TrainSettings(steps=40, batch=32, validate_every=40)
+        normaliser = Normaliser.of_chunks(read_chunks(path))
+        data = ArchiveSamples(path, normaliser)
+        valid = normaliser.apply(next(read_chunks(path, slice(0, 5)))).reshape(-1, 1, 400)
+        Trainer(KarrasDenoiser(ConvNet1d(width=16), EDM()), data, valid, settings, Path(folder)).run()
+        return path.stat().st_size / 1e6, "MB of file"
+
+
+def assimilate(times: int) -> tuple[float, str]:
+    """Run 60 cycles of twenty members on 1000 variables, or so many times that, into a file."""
+    import numpy as np
+
+    from scoreda.assimilation import LETKF, assimilate_to, initial_ensemble
+    from scoreda.datasets import simulate
+    from scoreda.models import Lorenz96
+    from scoreda.observations import EveryNth, GaussianError, Network
+
+    model = Lorenz96(size=1000)
+    twin = simulate(model, Network(EveryNth(1000, 4), GaussianError(1.0, 250), 0.05), 60 * times, seed=1, spinup=5.0)
+    E = initial_ensemble(twin, 20, rng=np.random.default_rng(2))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run.nc"
+        assimilate_to(path, twin, LETKF(model, 4.0, inflation=1.03), E, np.random.default_rng(3))
+        return path.stat().st_size / 1e6, "MB of file"
+
+
+def training_process(steps: int) -> None:
+    """Be one of the processes of `torchrun`: train a network on its share of batches of 64; the first one tells."""
+    import torch
+
+    from scoreda.diffusion import ConvNet1d, KarrasDenoiser, Trainer, TrainSettings
+    from scoreda.diffusion.schedules import EDM
+    from scoreda.diffusion.training import process_group
+
+    torch.set_num_threads(1)
+    with process_group() as device, tempfile.TemporaryDirectory() as folder:
+        data = torch.randn(512, 1, 400)
+        settings = TrainSettings(steps=steps, batch=64)
+        trainer = Trainer(KarrasDenoiser(ConvNet1d(), EDM()), data, data[:8], settings, Path(folder), device)
+        trainer.update()
+        trainer.ranks.wait()
+        start = perf_counter()
+        for _ in range(steps):
+            trainer.update()
+        trainer.ranks.wait()
+        if trainer.ranks.first:
+            print(f"rate {64 * steps / (perf_counter() - start)}")
+
+
+WORK: dict[str, tuple[Callable[[int], tuple[float, str]], tuple[int, ...]]] = {
+    "network": (network, SIZES),
+    "derivative": (derivative, SIZES),
+    "step": (step, SIZES),
+    "letkf": (letkf, SIZES),
+    "letkf_blocks": (letkf_blocks, SIZES[1:]),
+    "simulate": (simulate, FILES),
+    "train": (train, FILES),
+    "assimilate": (assimilate, FILES),
+}
+
+
+def child(name: str, size: int) -> dict[str, object]:
+    """Do one row in a process of its own."""
+    command = [sys.executable, __file__, "--child", name, str(size)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | ONE_THREAD)
+    value, unit, peak = done.stdout.strip().splitlines()[-1].split(";")
+    return dict(work=name, size=size, value=f"{float(value):.4g}", unit=unit, peak_rss_mb=peak)
+
+
+def processes() -> list[dict[str, object]]:
+    """Train on one process and on two, in turns."""
+    rates: dict[int, list[float]] = {number: [] for number in PROCESSES}
+    for _ in range(TURNS):
+        for number in PROCESSES:
+            launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}"]
+            command = [*launch, __file__, "--child", "training_process", "12"]
+            done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | ONE_THREAD)
+            rates[number].append(float(done.stdout.split("rate ")[1].split()[0]))
+    row = dict(work="processes", unit="samples a second", peak_rss_mb="")
+    return [row | dict(size=number, value=f"{statistics.median(r):.4g}") for number, r in rates.items()]
+
+
+def write(rows: list[dict[str, object]]) -> None:
+    """Update the rows of the table that were made."""
+    old = list(csv.DictReader(RESULTS.open())) if RESULTS.exists() else []
+    made = {(row["work"], str(row["size"])): row for row in [*old, *rows]}
+    with RESULTS.open("w", newline="") as file:
+        table = csv.DictWriter(file, ("work", "size", "value", "unit", "peak_rss_mb"), lineterminator="\n")
+        table.writeheader()
+        table.writerows(made.values())
+
+
+def main(only: str) -> None:
+    """Make the rows whose work contains a word."""
+    chosen = [(name, size) for name, (_, sizes) in WORK.items() if only in name for size in sizes]
+    for name, size in chosen:
+        row = child(name, size)
+        print(*row.values(), flush=True)
+        write([row])
+    if only in "processes":
+        rows = processes()
+        print(*rows, sep="\n")
+        write(rows)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="rows whose work contains this")
+    parser.add_argument("--child", nargs=2, metavar=("WORK", "SIZE"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child is None:
+        main(arguments.only)
+    elif arguments.child[0] == "training_process":
+        training_process(int(arguments.child[1]))
+    else:
+        value, unit = WORK[arguments.child[0]][0](int(arguments.child[1]))
+        print(value, unit, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 // 10**6, sep=";")
