@@ -302,6 +302,8 @@ def _run_bench(args: argparse.Namespace, configs: Sequence[Any]) -> None:
     for out, rows in zip(outs, tables, strict=True):
         write_report(out)
         _show(rows, out)
+    if len(outs) > 1:
+        print(f"all together: {write_report(args.out)}")
 
 
 def _report(args: argparse.Namespace) -> None:

@@ -1,3 +1,4 @@
+import csv
 import subprocess
 import sys
 
@@ -128,7 +129,12 @@ def test_that_bench_runs_several_configurations_into_folders_of_their_names(here
     (here / "f.yaml").write_text(EXPERIMENT.replace("tiny", "other"), encoding="utf-8")
     assert run("bench", "e.yaml", "f.yaml", "--list")[1] == "tiny one letkf seed1\nother one letkf seed1\n"
     assert run("bench", "e.yaml", "f.yaml", "--out", "b", "seeds=[2]")[0] == 0
-    assert {p.name for p in (here / "b").iterdir()} == {"tiny", "other"}
+    assert {p.name for p in (here / "b").iterdir()} == {"tiny", "other", "report.html", "summary.csv"}
+    with open(here / "b/summary.csv", encoding="utf-8", newline="") as f:
+        assert [(row["run"], row["case"], row["seeds"]) for row in csv.DictReader(f)] == [
+            ("other", "one", "1"),
+            ("tiny", "one", "1"),
+        ]
     assert (here / "b/tiny/one/letkf/seed2/analysis.nc").is_file()
     before = (here / "b/tiny/report.html").stat().st_mtime_ns
     assert run("report", "b/tiny")[:2] == (0, "b/tiny/report.html\n")

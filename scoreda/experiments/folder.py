@@ -15,7 +15,7 @@ __all__ = ["RunFolder", "write_text"]
 
 # Everything a run may put into its folder besides the folders of its cases.
 FILES = (
-    "config.yaml", "scores.csv", "timings.csv", "tuning.csv", "report.html", "prior_samples.nc",
+    "config.yaml", "scores.csv", "timings.csv", "tuning.csv", "summary.csv", "report.html", "prior_samples.nc",
     "archive.nc", "last.pt", "metrics.jsonl", "metrics.csv", "loss.png", "previews.npz",
     "weights.safetensors", "card.md",
 )  # fmt: skip

@@ -1,4 +1,7 @@
-"""The report of a run, or of a folder of runs: one HTML file that needs nothing else, made from the files alone."""
+"""The report of a run, or of a folder of runs: one HTML file that needs nothing else, made from the files alone.
+
+`summary.csv` beside it holds the same results for whoever computes with them.
+"""
 
 import json
 from collections.abc import Sequence
@@ -13,6 +16,7 @@ from scoreda.experiments.report_case import ReportCase, cases_of
 from scoreda.experiments.report_figures import prior_figure
 from scoreda.experiments.report_html import Html, element, figure, page
 from scoreda.experiments.scores import read_rows
+from scoreda.experiments.summary import write_summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +45,7 @@ HOW_TO_READ = (
 
 
 def write_report(folder: Path | str, prior_figures: Sequence[tuple[str, "Figure"]] = ()) -> Path:
-    """Write `report.html` into the folder of a run, finished or not, or into one that holds such folders.
+    """Write `report.html` and `summary.csv` into the folder of a run, finished or not, or into one of such folders.
 
     Args:
         folder: Holds `config.yaml`, `scores.csv`, the twins and what is kept of each cell, and perhaps
@@ -68,6 +72,7 @@ def write_report(folder: Path | str, prior_figures: Sequence[tuple[str, "Figure"
     foot = element("footer", element("h2", "Provenance"), *footers)
     report = path / "report.html"
     write_text(report, page(title, element("main", *body, foot)))
+    write_summary(path / "summary.csv", together)
     return report
 
 

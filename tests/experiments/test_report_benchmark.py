@@ -9,6 +9,7 @@ from scoreda.experiments.config import Experiment
 from scoreda.experiments.report import write_report
 from scoreda.experiments.report_comparison import summed
 from scoreda.experiments.run import run_experiment
+from scoreda.experiments.scores import read_rows
 from scoreda.verification import distributions, spread_skill_of
 
 METHODS = {"etkf": {"kind": "etkf", "inflation": 1.05}, "oi": {"kind": "oi"}}
@@ -44,6 +45,15 @@ def test_that_the_table_holds_differences_marks_and_tracking(folder):
     assert best["Against best baseline"] == "the baseline" and other["Against best baseline"].startswith("+0.")
     assert other["Expected"] == "0.01 falls short nobody"
     assert {"RMSE while locked", "Time lost", "Failed runs"} <= set(best)
+
+
+def test_that_the_summary_holds_what_the_page_shows(folder):
+    write_report(folder)
+    best, other = read_rows(folder / "summary.csv")
+    rows = [row for row in read_rows(folder / "scores.csv") if row["method"] == best["method"]]
+    assert float(best["rmse_a"]) == pytest.approx(np.mean([float(row["rmse_a"]) for row in rows]), rel=1e-4)
+    assert (best["seeds"], best["against_baseline"], other["mark"]) == (str(len(rows)), "", "falls short")
+    assert float(other["against_baseline"]) > 0
 
 
 def test_that_a_folder_of_runs_gets_one_page_with_an_index(tmp_path):

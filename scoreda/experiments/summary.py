@@ -1,0 +1,50 @@
+"""`summary.csv`: what `scores.csv` says, seeds drawn together, one line per case and method."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from scoreda.experiments.report_case import ReportCase
+from scoreda.experiments.report_results import Result, baseline, difference, verdict
+from scoreda.experiments.scores import write_rows
+
+__all__ = ["SUMMARY", "write_summary"]
+
+SUMMARY = (
+    "run", "case", "method", "members", "seeds", "failed", "rmse_a", "rmse_a_se", "expected", "mark",
+    "against_baseline", "against_baseline_se", "rmse_locked", "lost_fraction", "relock_cycles", "spread_a", "crps_a",
+    "coverage90_a", "model_steps", "network_evals", "settings", "source",
+)  # fmt: skip
+MEANS = (
+    "rmse_locked", "lost_fraction", "relock_cycles", "spread_a", "crps_a", "coverage90_a", "model_steps",
+    "network_evals",
+)  # fmt: skip
+
+
+def write_summary(path: Path, cases: Sequence[ReportCase]) -> None:
+    """Write means over seeds, standard errors and marks, the best method of each case first."""
+    write_rows(path, SUMMARY, (row for case in cases for row in _rows(case)))
+
+
+def _rows(case: ReportCase) -> Iterator[dict[str, Any]]:
+    other = baseline(case.results)
+    for result in case.results:
+        yield dict(run=case.files.path.name, case=case.name) | _row(result, other)
+
+
+def _row(result: Result, other: Result | None) -> dict[str, Any]:
+    against = {} if other is None or other is result else difference(result, other)._asdict()
+    return {name: result.scores[name].mean for name in MEANS} | dict(
+        method=result.method,
+        members=result.members,
+        seeds=len(result.seeds),
+        failed=result.failed,
+        rmse_a=result.rmse.mean,
+        rmse_a_se=result.rmse.error,
+        expected=result.expected,
+        mark=verdict(result),
+        against_baseline=against.get("mean"),
+        against_baseline_se=against.get("error"),
+        settings=result.tuning,
+        source=result.source,
+    )
