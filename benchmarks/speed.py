@@ -21,19 +21,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numba
-from speed_rows import filters, models, start_up
+import torch
+from speed_rows import diffusion, ensemble_score, filters, models, start_up, training
 from speed_rows.peers import Peers
 from speed_rows.table import Row
 
 RESULTS = Path(__file__).parent / "results" / "speed.csv"
 LINE = "{work:50} {against:28} {ratio:>12} {quartiles:>13}  {target:7} {met}"
-ROOMS = (models, filters, start_up)
+ROOMS = (models, filters, diffusion, training, ensemble_score, start_up)
 GROUPS: list[Callable[[Peers], Iterator[Row]]] = [group for room in ROOMS for group in room.GROUPS]
 
 
 def report(peers: Peers, only: str) -> None:
     """Print every row when it is there; write them if they are all."""
     numba.set_num_threads(1)
+    torch.set_num_threads(1)
     rows = []
     for group in GROUPS:
         if only not in group.__name__:

@@ -36,7 +36,7 @@ class Peers:
 
     def installed(self, name: str) -> bool:
         """Tell whether the folder holds a package."""
-        return self.folder is not None and (self.folder / name.partition(".")[0]).is_dir()
+        return self.folder is not None and (self.folder / name).is_dir()
 
     @contextmanager
     def importable(self) -> Iterator[None]:

@@ -1,0 +1,97 @@
+"""Guided steps and analyses with the shipped prior of Lorenz96, beside SDA's and azula's samplers around its network."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from scoreda.diffusion import SDA, DDIMSampler, HeunSampler, MomentMatching, VPCosine, load_prior
+from scoreda.diffusion.denoisers import Denoiser
+from speed_rows.peers import Peers
+from speed_rows.table import Row, cpu, in_turn
+
+MEMBERS, STEPS = 64, 20
+OBS_VARIANCE, GAMMA = 0.1, 0.1
+PRIOR = load_prior("lorenz96").under(VPCosine(margin=1 / 80)).denoiser
+Y = torch.randn(20, generator=torch.Generator().manual_seed(1))
+NOISE = torch.randn(MEMBERS, 1, 40, generator=torch.Generator().manual_seed(0))
+
+
+def observe(x: Tensor) -> Tensor:
+    return x[:, 0, ::2]
+
+
+def moment_matching() -> Denoiser:
+    return MomentMatching(PRIOR, Y, observe, OBS_VARIANCE, iterations=1)
+
+
+def guided_step(peers: Peers) -> Iterator[Row]:
+    t, s = torch.tensor(0.5), torch.tensor(0.45)
+    step = torch.no_grad()(partial(HeunSampler(moment_matching()).step, NOISE, t, s))
+    forward = torch.no_grad()(partial(PRIOR, NOISE, t))
+    ratios = in_turn(cpu(step), cpu(forward))
+    yield Row("guided Heun step, moment matching, 1 iteration", "one forward pass", 4.0, False, ratios)
+
+
+def analyses(peers: Peers) -> Iterator[Row]:
+    """Yield 20 steps of the same guidance under the same schedule in ours and theirs."""
+    for name, guided, theirs in (
+        ("azula", moment_matching, azula_analysis),
+        ("sda", lambda: SDA(PRIOR, Y, observe, OBS_VARIANCE, GAMMA), sda_analysis),
+    ):
+        ratios: tuple[float, ...] = ()
+        if peers.installed(name):
+            with torch.random.fork_rng(), peers.importable():
+                ours = partial(DDIMSampler(guided(), STEPS, final="none"), NOISE)
+                ratios = in_turn(cpu(theirs(peers)), cpu(ours), 9)
+        yield Row(f"guided analysis, {MEMBERS} x 40, {STEPS} steps as {name}", name, 1.5, True, ratios)
+
+
+def azula_analysis(peers: Peers) -> Callable[[], Tensor]:
+    """Return azula's DDIM sampler with its own form of moment matching, 1 iteration of conjugate gradients."""
+    from azula import guidance, noise, sample
+    from azula.denoise import Denoiser as AzulaDenoiser
+    from azula.denoise import DiracPosterior
+    from azula.linalg.covariance import IsotropicCovariance
+
+    class Schedule(noise.Schedule):
+        def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+            return PRIOR.schedule.alpha(t), PRIOR.schedule.sigma(t)
+
+    class Prior(AzulaDenoiser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone, self.schedule = PRIOR, Schedule()
+
+        def forward(self, x_t: Tensor, t: Tensor, **told: Any) -> DiracPosterior:
+            return DiracPosterior(mean=self.backbone(x_t, t))
+
+    covariance = IsotropicCovariance(torch.tensor(OBS_VARIANCE))
+    guided = guidance.MMPSDenoiser(Prior(), Y, observe, covariance, solver="cg", iterations=1)
+    return partial(sample.DDIMSampler(guided, steps=STEPS, silent=True), NOISE)
+
+
+def sda_analysis(peers: Peers) -> Callable[[], Tensor]:
+    """Return SDA's sampler with its own guidance, around a network of the noise made of the prior."""
+    peers.without_init("sda")
+    from sda.score import VPSDE, GaussianScore
+
+    class Noise(nn.Module):
+        def forward(self, x: Tensor, t: Tensor, c: None = None) -> Tensor:
+            return (x - PRIOR.schedule.alpha(t) * PRIOR(x, t)) / PRIOR.schedule.sigma(t)
+
+    class Schedule(VPSDE):
+        def mu(self, t: Tensor) -> Tensor:
+            return PRIOR.schedule.alpha(t)
+
+        def sigma(self, t: Tensor) -> Tensor:
+            return PRIOR.schedule.sigma(t)
+
+    of_prior = Schedule(Noise(), shape=(1, 40))
+    guided = GaussianScore(Y, observe, OBS_VARIANCE**0.5, of_prior, GAMMA)
+    return partial(Schedule(guided, shape=(1, 40)).sample, (MEMBERS,), steps=STEPS)
+
+
+GROUPS = (guided_step, analyses)
