@@ -20,7 +20,7 @@ import numpy as np
 
 from scoreda.experiments.case import Case
 from scoreda.experiments.folder import RunFolder, write_text
-from scoreda.experiments.methods import Parts
+from scoreda.experiments.method_settings import Parts
 from scoreda.experiments.scores import score_run
 
 if TYPE_CHECKING:

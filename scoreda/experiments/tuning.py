@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scoreda.experiments.config import Case, Experiment
-from scoreda.experiments.methods import Settings
+from scoreda.experiments.method_settings import Settings
 
 __all__ = ["TRIAL_COLUMNS", "trial_rows", "trials_of", "tuned"]
 

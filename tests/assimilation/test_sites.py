@@ -5,7 +5,8 @@ from scipy.integrate import quad
 from scoreda.assimilation.baselines import ETKF, LETKF, EnKFN, IEnKS, LikelihoodAware
 from scoreda.assimilation.baselines.ensembles import split
 from scoreda.assimilation.baselines.sites import gaussian_sites, tilted_moments
-from scoreda.experiments.methods import IEnKSSettings, Parts
+from scoreda.experiments.method_settings import Parts
+from scoreda.experiments.methods import IEnKSSettings
 from scoreda.models import Lorenz96, UserModel
 from scoreda.observations import (
     CorrelatedGaussianError,

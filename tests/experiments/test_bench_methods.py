@@ -7,7 +7,8 @@ from scoreda.assimilation import initial_ensemble
 from scoreda.datasets import climatology, observations, open_dataset
 from scoreda.experiments.config import Experiment, load_config
 from scoreda.experiments.folder import RunFolder
-from scoreda.experiments.methods import MethodSection, Parts
+from scoreda.experiments.method_settings import Parts
+from scoreda.experiments.methods import MethodSection
 from scoreda.experiments.shipped import shipped_configs
 from scoreda.experiments.twins import make_twins, twin_of_seed
 

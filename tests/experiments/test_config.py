@@ -10,7 +10,8 @@ from scoreda.diffusion import EDM, ConvNet1d, TrainSettings
 from scoreda.errors import ScoredaError
 from scoreda.experiments import config as sections
 from scoreda.experiments.config import Experiment, Training, load_any, load_config, resolved
-from scoreda.experiments.methods import MethodSection, Parts, Settings
+from scoreda.experiments.method_settings import Parts, Settings
+from scoreda.experiments.methods import MethodSection
 from scoreda.experiments.shipped import find_config, shipped_configs
 from scoreda.experiments.yaml_source import dump
 from scoreda.models import AdditiveError, Lorenz96, WithModelError
