@@ -1,4 +1,4 @@
-"""Guided steps and analyses with the shipped prior of Lorenz96, beside SDA's and azula's samplers around its network."""
+"""Guided steps and analyses with the shipped prior of Lorenz96, beside SDA's and azula's around its network."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

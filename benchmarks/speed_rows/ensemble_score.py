@@ -21,15 +21,19 @@ class Linear:
     name = "linear"
 
     def alpha(self, t: Tensor) -> Tensor:
+        """Return the signal scale."""
         return 1 - (1 - EPS_ALPHA) * t
 
     def sigma(self, t: Tensor) -> Tensor:
+        """Return the noise standard deviation."""
         return (EPS_BETA + (1 - EPS_BETA) * t).sqrt()
 
     def time(self, ratio: Tensor | float) -> Tensor:
-        raise NotImplementedError("not needed by steps uniform in t")
+        """Refuse: steps uniform in t do not ask."""
+        raise NotImplementedError
 
     def spec(self) -> dict[str, Any]:
+        """Return its name."""
         return dict(name=self.name)
 
 
@@ -42,6 +46,7 @@ class EachItsMember:
         self.E, self.y = E, y
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Return what score and likelihood together make of the states."""
         gain = self.schedule.sigma(t) ** 2 / self.schedule.alpha(t) * (1 - t) / OBS_VARIANCE
         return self.E + gain * (self.y - x_t)
 

@@ -58,6 +58,7 @@ class PlainUNet(nn.Module):
         self.last, self.leave = Block(2 * WIDTHS[0], WIDTHS[0], 0), nn.Conv1d(WIDTHS[0], TIMES, 1)
 
     def forward(self, x: Tensor, step: Tensor) -> Tensor:
+        """Map windows at steps `(B,)` to their noise."""
         angle = step[:, None] * torch.exp(-math.log(1000.0) * torch.linspace(0, 1, TIMES // 2))
         embedding = self.time(torch.cat([angle.sin(), angle.cos()], dim=-1))
         entered, kept = self.enter(x), []
