@@ -65,13 +65,22 @@ def test_that_the_effective_size_counts_equal_particles(w, size):
     assert effective_size(w) == pytest.approx(size)
 
 
-def test_that_regularisation_keeps_the_mean_and_adds_its_share_of_the_covariance():
+@pytest.mark.parametrize(("shrinkage", "growth"), [(False, 1.25), (True, 1.0)])
+def test_that_regularisation_keeps_the_mean_and_adds_its_share_of_the_covariance_unless_shrunk(shrinkage, growth):
     rng, N = np.random.default_rng(42), 40_000
     E, w = rng.normal(size=(N, 2)) @ F + [3.0, -1.0], normalised(rng.normal(size=N))
-    E_a, P = resampled(E, w, 0.5, rng), np.cov(E.T, aweights=w, ddof=0)
+    E_a, P = resampled(E, w, 0.5, rng, shrinkage), np.cov(E.T, aweights=w, ddof=0)
     assert len(np.unique(E_a[:, 0])) == N
     np.testing.assert_allclose(E_a.mean(0), w @ E, atol=5 * np.sqrt(1.25 * P.diagonal() / N).max())
-    np.testing.assert_allclose(np.cov(E_a.T), 1.25 * P, atol=0.02)
+    np.testing.assert_allclose(np.cov(E_a.T), growth * P, atol=0.02)
+
+
+def test_that_a_kernel_as_wide_as_the_particles_leaves_the_gaussian_of_their_moments():
+    rng, N = np.random.default_rng(49), 40_000
+    E_a = resampled(rng.exponential(size=(N, 1)), np.full(N, 1 / N), 1.0, rng, shrinkage=True)[:, 0]
+    z = (E_a - E_a.mean()) / E_a.std()
+    assert abs((z**3).mean()) < 5 * np.sqrt(6 / N)  # 2 before
+    assert abs((z**4).mean() - 3) < 5 * np.sqrt(24 / N)  # 9 before
 
 
 def cycles(method, N, number, steps_between=1):
@@ -97,6 +106,19 @@ def test_that_on_a_linear_gaussian_model_the_filter_is_kalmans_within_sampling_e
     effective = np.sqrt(info.diagnostics["ess"] / 4)  # after several resamplings
     assert (np.abs(E.mean(0) - mean) < 5 * np.sqrt(P.diagonal()) / effective).all()
     np.testing.assert_allclose(np.cov(E.T), P, atol=5 * np.abs(P).max() / effective)
+
+
+def distance_to_kalman(kind, shrinkage):
+    """Largest error of the covariance and of the mean, in units of the largest variance."""
+    E, mean, P, _ = cycles(kind(NOISY, 0.8, shrinkage), 20_000, 6)
+    return np.abs(np.cov(E.T) - P).max() / P.max(), np.abs(E.mean(0) - mean).max() / np.sqrt(P.max())
+
+
+@pytest.mark.parametrize("kind", [BootstrapPF, OptimalPF])
+def test_that_with_shrinkage_a_wide_kernel_leaves_the_filter_kalmans_and_without_it_does_not(kind):
+    (covariance, mean), (smeared, moved) = (distance_to_kalman(kind, shrinkage) for shrinkage in (True, False))
+    assert covariance < 0.1 and mean < 0.1
+    assert smeared > 5 * covariance and moved > mean
 
 
 def one_observation(E, values=(2.5,), variance=0.02):
@@ -214,6 +236,13 @@ def test_that_the_local_filter_refuses_what_it_cannot_take_in_turn():
 def test_that_a_bandwidth_below_zero_is_refused(bandwidth):
     with pytest.raises(ValueError, match="`bandwidth` must"):
         BootstrapPF(STILL, bandwidth)
+
+
+@pytest.mark.parametrize("filter_of", [BootstrapPF, OptimalPF])
+def test_that_with_shrinkage_a_bandwidth_above_one_is_refused(filter_of):
+    with pytest.raises(ValueError, match="`bandwidth` must not be above 1 with shrinkage, got 1.5"):
+        filter_of(NOISY, 1.5, shrinkage=True)
+    filter_of(NOISY, 1.5)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.1, np.nan])

@@ -29,6 +29,8 @@ class BootstrapPF:
         bandwidth: Of the kernel that parts equal particles, as a fraction of the analysis spread. Without model errors
             0 lets the particles collapse into one; good values fall with the members, on three variables from 0.5 for
             100 to 0.1 for 4000.
+        shrinkage: Draw the particles in towards their mean by what the kernel adds, so that their covariance is kept:
+            closer to the posterior with many members, lost more easily with few.
 
     Exact when: N -> inf and bandwidth 0; error O(N^-1/2), growing exponentially with the number of observations.
     Source: Gordon et al. (1993), https://doi.org/10.1049/ip-f-2.1993.0015
@@ -36,8 +38,8 @@ class BootstrapPF:
 
     name = "bootstrap_pf"
 
-    def __init__(self, model: Model, bandwidth: float = 0.2) -> None:
-        self.model, self.bandwidth = model, checked_bandwidth(bandwidth)
+    def __init__(self, model: Model, bandwidth: float = 0.2, shrinkage: bool = False) -> None:
+        self.model, self.bandwidth, self.shrinkage = model, checked_bandwidth(bandwidth, shrinkage), shrinkage
 
     def init(self, ensemble: np.ndarray, time: float = 0.0) -> State:
         """Return the state that starts from `ensemble` `(N, Nx)`."""
@@ -51,4 +53,4 @@ class BootstrapPF:
         self, E: np.ndarray, obs: Observation, rng: np.random.Generator
     ) -> tuple[np.ndarray, dict[str, float]]:
         w = normalised(log_likelihood(E, obs))
-        return resampled(E, w, self.bandwidth, rng), dict(ess=effective_size(w))
+        return resampled(E, w, self.bandwidth, rng, self.shrinkage), dict(ess=effective_size(w))

@@ -25,6 +25,7 @@ class OptimalPF:
     Args:
         model: A `WithModelError` with an `AdditiveError`.
         bandwidth: As for `BootstrapPF`; the model errors part equal particles already.
+        shrinkage: As for `BootstrapPF`.
 
     Exact when: N -> inf and bandwidth 0; error O(N^-1/2).
     Source: Doucet et al. (2000), https://doi.org/10.1023/A:1008935410038
@@ -32,13 +33,14 @@ class OptimalPF:
 
     name = "optimal_pf"
 
-    def __init__(self, model: Model, bandwidth: float = 0.0) -> None:
+    def __init__(self, model: Model, bandwidth: float = 0.0, shrinkage: bool = False) -> None:
         if not (isinstance(model, WithModelError) and isinstance(model.error, AdditiveError)):
             raise ValueError(
                 f"OptimalPF needs a model with additive errors, got {model.name}. Pass "
                 "WithModelError(model, AdditiveError(variance)), or use BootstrapPF."
             )
-        self.model, self.error, self.bandwidth = model, model.error, checked_bandwidth(bandwidth)
+        self.model, self.error = model, model.error
+        self.bandwidth, self.shrinkage = checked_bandwidth(bandwidth, shrinkage), shrinkage
 
     def init(self, ensemble: np.ndarray, time: float = 0.0) -> State:
         """Return the state that starts from `ensemble` `(N, Nx)`."""
@@ -67,7 +69,7 @@ class OptimalPF:
         chol = np.linalg.cholesky(obs.operator.tangent(m[0], QHt.T) + obs.error.covariance)
         u = np.linalg.solve(chol, (obs.values - obs.operator(m)).T)
         w = normalised(-0.5 * (u * u).sum(0))
-        chosen = resampled(np.hstack([m, u.T]), w, self.bandwidth, rng)
+        chosen = resampled(np.hstack([m, u.T]), w, self.bandwidth, rng, self.shrinkage)
         gain = np.linalg.solve(chol, QHt.T)
         x = chosen[:, : m.shape[1]] + chosen[:, m.shape[1] :] @ gain
         spread = rng.multivariate_normal(np.zeros(len(Q)), Q - gain.T @ gain, len(m), "ignore", method="eigh")

@@ -49,30 +49,46 @@ def survivors(index: np.ndarray) -> np.ndarray:
     return kept
 
 
-def checked_bandwidth(h: float) -> float:
-    """Return the bandwidth; ValueError if it is negative or not finite."""
+def checked_bandwidth(h: float, shrinkage: bool = False) -> float:
+    """Return the bandwidth; ValueError if it is negative or not finite, or above 1 with shrinkage."""
     if not (np.isfinite(h) and h >= 0):
         raise ValueError(
             f"`bandwidth` must not be negative, got {h}. It is the kernel's std over the particles'; 0 repeats them as "
             "they are."
         )
+    if shrinkage and h > 1:
+        raise ValueError(
+            f"`bandwidth` must not be above 1 with shrinkage, got {h}. At 1 the particles are drawn from the Gaussian "
+            "of their mean and covariance."
+        )
     return float(h)
 
 
-def resampled(E: np.ndarray, w: np.ndarray, bandwidth: float, rng: np.random.Generator) -> np.ndarray:
+def resampled(
+    E: np.ndarray, w: np.ndarray, bandwidth: float, rng: np.random.Generator, shrinkage: bool = False
+) -> np.ndarray:
     r"""Return equally weighted particles `(N, Nx)`: systematic resampling, then a Gaussian kernel about each.
 
     $$ x_i = x_{k_i} + h\, P^{1/2} \xi_i $$
 
-    with the weighted covariance P and the bandwidth h. The covariance grows by the factor 1 + h^2. Drawing the
-    particles in towards their mean would undo that (Liu and West 2001), but a filter so regularised finds back less
-    well: with 100 particles and h = 0.5 it lost Lorenz63 on three seeds of three, and this one on none.
+    with the weighted mean m and covariance P and the bandwidth h. The covariance grows by the factor 1 + h^2. With
+    shrinkage the kernels sit closer to the mean, and mean and covariance are kept in expectation:
 
-    Source: Musso et al. (2001), https://doi.org/10.1007/978-1-4757-3437-9_12
+    $$ x_i = m + \sqrt{1 - h^2}\, (x_{k_i} - m) + h\, P^{1/2} \xi_i $$
+
+    Such a filter is less biased, but finds back less well: with 100 particles and h = 0.5 it lost Lorenz63 on three
+    seeds of three, and the one without on none.
+
+    Source: Musso et al. (2001), https://doi.org/10.1007/978-1-4757-3437-9_12; shrinkage: West (1993),
+        https://doi.org/10.1111/j.2517-6161.1993.tb01911.x, and Liu and West (2001),
+        https://doi.org/10.1007/978-1-4757-3437-9_10
     """
     chosen = E[systematic(w, rng)]
     if not bandwidth:
         return chosen
-    A = E - w @ E
+    mean = w @ E
+    A = E - mean
     P = (w[:, None] * A).T @ A
+    if shrinkage:
+        chosen = mean + np.sqrt(1 - bandwidth**2) * (chosen - mean)
     return chosen + bandwidth * rng.multivariate_normal(np.zeros(len(P)), P, len(E), "ignore", method="eigh")
