@@ -52,7 +52,9 @@ def plain_loop(x: Tensor, network: PlainUNet) -> Callable[[], float]:
 def trainer(x: Tensor, folder: str, precision: str) -> Trainer:
     """Return ours with the same loss, network, optimiser and batch, and the average and the clipping besides."""
     torch.manual_seed(0)
-    denoiser = TargetDenoiser(network_from_spec(PRESETS["lorenz96_unet"]), SCHEDULE, "epsilon", noise_input="step")
+    network, last = network_from_spec(PRESETS["lorenz96_unet"]), nn.Conv1d(32, 32, 1)
+    network.leave.weight, network.leave.bias = last.weight, last.bias  # ours starts at zero, theirs does not
+    denoiser = TargetDenoiser(network, SCHEDULE, "epsilon", noise_input="step")
     settings = TrainSettings(
         steps=10**6, batch=BATCH, levels="uniform_step", optimiser="adam", weight_decay=0.0, beta2=0.999, lr=LR,
         lr_schedule="constant", warmup=0, precision=precision,

@@ -46,7 +46,9 @@ def split(E: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def inflated(E: np.ndarray, factor: float) -> np.ndarray:
     """Scale the anomalies of `E` by `factor`, so the covariance by its square."""
     mean, A = split(E)
-    return mean + factor * A
+    A *= factor  # in place: ensembles of a large grid are most of the memory
+    A += mean
+    return A
 
 
 def checked_inflation(factor: float) -> float:

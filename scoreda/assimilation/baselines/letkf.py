@@ -16,7 +16,7 @@ from scoreda.observations import Observation, Operator
 
 __all__ = ["LETKF"]
 
-PART = 2**15  # variables whose neighbourhoods are in memory at once
+PART = 2**14  # variables whose neighbourhoods are in memory at once
 
 
 class LETKF:

@@ -45,10 +45,16 @@ class Conv(nn.Module):
                 "Use a smaller kernel, fewer levels or a larger domain."
             )
         lines = [not ring for ring in self.circular]
-        for mode, here in (("circular", self.circular), ("replicate", lines)):
-            if self.reach and any(here):
-                x = F.pad(x, [self.reach * on for on in reversed(here) for _ in range(2)], mode=mode)
+        if self.reach and any(lines):
+            x = F.pad(x, [self.reach * on for on in reversed(lines) for _ in range(2)], mode="replicate")
+        for axis, ring in enumerate(self.circular, start=2):
+            x = wrapped(x, axis, self.reach) if self.reach and ring else x
         return x
+
+
+def wrapped(x: Tensor, axis: int, reach: int) -> Tensor:
+    """Continue a ring beyond its ends, as a circular `pad` does by three copies into a tensor, by one operation."""
+    return torch.cat([x.narrow(axis, x.shape[axis] - reach, reach), x, x.narrow(axis, 0, reach)], dim=axis)
 
 
 class Modulation(nn.Linear):
