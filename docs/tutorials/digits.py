@@ -1,6 +1,6 @@
 """Diffusion on images: handwritten digits, judged by a classifier and by distances, not by the eye alone.
 
-    python docs/tutorials/digits.py                           # full settings, six minutes of one core
+    python docs/tutorials/digits.py                           # full settings, 20 minutes of one core
     python docs/tutorials/digits.py --quick --out runs/quick  # small ones, ten seconds: only shows that it runs
 
 Needs scikit-learn (`pip install 'scoreda[tutorials]'`), which ships with the images. `configs/tutorials/digits.yaml`

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from scoreda.plotting import image_grid
 
-EPOCHS = (1, 2, 4, 8, 15, 30, 60)
+EPOCHS = (1, 2, 4, 8, 15, 30, 60, 120)
 
 
 def rows_figure(images: Mapping[str, np.ndarray]) -> Figure:
