@@ -20,11 +20,9 @@ import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numba
-import torch
 from speed_rows import diffusion, ensemble_score, filters, models, start_up, training
 from speed_rows.peers import Peers
-from speed_rows.table import Row
+from speed_rows.table import Row, one_thread
 
 RESULTS = Path(__file__).parent / "results" / "speed.csv"
 LINE = "{work:50} {against:28} {ratio:>12} {quartiles:>13}  {target:7} {met}"
@@ -34,8 +32,7 @@ GROUPS: list[Callable[[Peers], Iterator[Row]]] = [group for room in ROOMS for gr
 
 def report(peers: Peers, only: str) -> None:
     """Print every row when it is there; write them if they are all."""
-    numba.set_num_threads(1)
-    torch.set_num_threads(1)
+    one_thread()
     rows = []
     for group in GROUPS:
         if only not in group.__name__:

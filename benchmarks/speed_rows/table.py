@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter, process_time
 
+import numba
 import numpy as np
+import torch
 
-__all__ = ["Row", "Timer", "cpu", "in_turn", "wall"]
+__all__ = ["Row", "Timer", "cpu", "in_turn", "one_thread", "wall"]
 
 TURNS = 15
 
@@ -43,6 +45,12 @@ class Row:
             target=f"{'>=' if self.faster else '<='} {self.target:g}",
             met=("yes" if met else "no") if self.ratios else "",
         )
+
+
+def one_thread() -> None:
+    """Let Numba and torch work on one thread; the environment has told the others."""
+    numba.set_num_threads(1)
+    torch.set_num_threads(1)
 
 
 def cpu(work: Callable[[], object]) -> Timer:
