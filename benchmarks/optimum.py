@@ -1,14 +1,18 @@
 """Bayes-optimal scores of the small systems of the benchmark, by particle filters with more and more members.
 
-    python benchmarks/optimum.py                    # ten minutes on one core; writes results/optimum.csv, prints it
+    python benchmarks/optimum.py                    # what is not there yet; writes results/optimum.csv, prints it
     python benchmarks/optimum.py --only ten_sparse  # one case
 
 With members to infinity and bandwidth to zero the regularised bootstrap filter gives the posterior mean, whose RMSE no
-method undercuts. Truths and observations are the first cycles of the benchmark's own, seeds 1 to 5. Too small a
-bandwidth for its members loses the truth, and too large a one smears the posterior, so every number of members is tried
-with several. `moved` is what the best of the fewer members gained or lost by it, with the standard error of that paired
-difference: where it is well below the standard error of the score, more members would not change it. The row that is
-`chosen` is an upper bound on the optimum. Rows that are in the file are not computed again, so a plan may grow.
+method undercuts. Its kernel smears the posterior, less so with shrinkage, which keeps the covariance; too small a
+bandwidth for its members loses the truth, and with shrinkage sooner. So several of each are tried, and every row is an
+upper bound on the optimum. `by_members` is what a row gained or lost over the best one with fewer members and as many
+cycles, and `by_bandwidth` over the one with the next wider kernel, both paired by seed, with their standard errors:
+where both are well below the standard error of the score, a further step would not change it. The last row of a case is
+the one to quote.
+
+Truths and observations are the benchmark's own, seeds 1 to 5, from the first cycle on. Rows that are in the file are
+not computed again, so a plan may grow.
 
 `rmse` is the time mean of the RMSE of the posterior mean, `rms` the root of the time mean of its square.
 """
@@ -18,7 +22,7 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,42 +37,65 @@ ORIGIN = "# benchmarks/optimum.py: regularised bootstrap particle filters, first
 SEEDS = (1, 2, 3, 4, 5)
 
 
+class Setting(NamedTuple):
+    """What is tried, on how many scored cycles of each seed."""
+
+    members: int
+    bandwidth: float
+    shrinkage: bool
+    cycles: int
+
+
 @dataclass(frozen=True)
 class Plan:
-    """A case, where its scores begin and end, and the bandwidths that are tried with every number of members."""
+    """A case, the cycles before the first that is scored, and what is tried, the best last."""
 
     file: str
     case: str
     burn_in: int
-    cycles: int
-    bandwidths: dict[int, tuple[float, ...]]
+    settings: tuple[Setting, ...]
+
+
+def plain(cycles: int, *tried: tuple[int, float]) -> tuple[Setting, ...]:
+    """Return settings without shrinkage: members and bandwidths."""
+    return tuple(Setting(members, bandwidth, False, cycles) for members, bandwidth in tried)
+
+
+def shrunk(cycles: int, *tried: tuple[int, float]) -> tuple[Setting, ...]:
+    """Return settings with shrinkage: members and bandwidths."""
+    return tuple(Setting(members, bandwidth, True, cycles) for members, bandwidth in tried)
 
 
 PLANS = [
-    Plan("lorenz63", "lorenz63_sakov2012", 200, 1200, {1000: (0.2,), 4000: (0.1,), 16_000: (0.05,)}),
-    Plan("lorenz63", "wiljes2017", 200, 1200, {1000: (0.2,), 4000: (0.1,), 16_000: (0.05,)}),
-    Plan("ten_variables", "ten_sparse", 100, 1100, {5000: (0.4,), 20_000: (0.2,), 50_000: (0.2,)}),
-    Plan("ten_variables", "ten_student_t3", 100, 1100, {4000: (0.2,), 16_000: (0.14, 0.2)}),
-    Plan("ten_variables", "ten_abs", 100, 1600, {3000: (0.2,), 12_000: (0.14, 0.2)}),
+    Plan("lorenz63", "lorenz63_sakov2012", 200, plain(1000, (1000, 0.2), (4000, 0.1), (16_000, 0.05))),
+    Plan("lorenz63", "wiljes2017", 200, plain(1000, (1000, 0.2), (4000, 0.1), (16_000, 0.05))),
+    Plan(
+        "ten_variables",
+        "ten_sparse",
+        100,
+        shrunk(500, (8000, 0.3), (8000, 0.2), (8000, 0.14)) + plain(1000, (5000, 0.4), (20_000, 0.2), (50_000, 0.2)),
+    ),
+    Plan(
+        "ten_variables",
+        "ten_student_t3",
+        100,
+        plain(1000, (4000, 0.2), (16_000, 0.14), (16_000, 0.2))
+        + shrunk(500, (8000, 0.3), (8000, 0.2), (32_000, 0.3), (32_000, 0.2)),
+    ),
+    Plan("ten_variables", "ten_abs", 100, plain(1500, (3000, 0.2), (12_000, 0.2), (12_000, 0.14))),
 ]
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What one number of members and one bandwidth score: the RMSE of every seed, and the root mean square of all."""
+class Score:
+    """The RMSE of every seed, and the root mean square of all."""
 
-    members: int
-    bandwidth: float
     rmse: np.ndarray
     rms: float
 
-    @property
-    def mean(self) -> float:
-        """RMSE over all seeds."""
-        return float(self.rmse.mean())
 
-
-Known = dict[tuple[str, int, float], Trial]
+Scores = dict[Setting, Score]
+Known = dict[tuple[str, Setting], Score]
 
 
 def standard_error(values: np.ndarray) -> float:
@@ -76,13 +103,14 @@ def standard_error(values: np.ndarray) -> float:
     return float(np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
-def errors(plan: Plan, members: int, bandwidth: float, seed: int) -> np.ndarray:
+def errors(plan: Plan, setting: Setting, seed: int) -> np.ndarray:
     """Return the RMSE of every scored cycle."""
-    config = load_config(Experiment, find_config(plan.file), [f"cases.{plan.case}.cycles={plan.cycles}"])
+    cycles = plan.burn_in + setting.cycles
+    config = load_config(Experiment, find_config(plan.file), [f"cases.{plan.case}.cycles={cycles}"])
     twin, initial = twin_of_seed(config, plan.case, seed), config.cases[plan.case].initial
-    rng = np.random.default_rng([seed, members])
-    method = BootstrapPF(config.cases[plan.case].model.build(), bandwidth)
-    state = method.init(initial_ensemble(twin, members, initial.kind, initial.std, rng=rng))
+    rng = np.random.default_rng([seed, setting.members])
+    method = BootstrapPF(config.cases[plan.case].model.build(), setting.bandwidth, setting.shrinkage)
+    state = method.init(initial_ensemble(twin, setting.members, initial.kind, initial.std, rng=rng))
     found = []
     for obs, truth in zip(observations(twin), twin["truth"].values, strict=True):
         state, _ = method.step(state, obs, rng)
@@ -90,66 +118,69 @@ def errors(plan: Plan, members: int, bandwidth: float, seed: int) -> np.ndarray:
     return np.array(found[plan.burn_in :])
 
 
-def tried(plan: Plan, members: int, bandwidth: float) -> Trial:
-    """Score one number of members and one bandwidth on all seeds."""
-    scores = [errors(plan, members, bandwidth, seed) for seed in SEEDS]
-    rmse = np.array([np.mean(e) for e in scores])
-    return Trial(members, bandwidth, rmse, float(np.sqrt(np.mean(np.square(scores)))))
+def tried(plan: Plan, setting: Setting) -> Score:
+    """Score a setting on all seeds."""
+    scores = [errors(plan, setting, seed) for seed in SEEDS]
+    return Score(np.array([np.mean(e) for e in scores]), float(np.sqrt(np.mean(np.square(scores)))))
+
+
+def fewer(setting: Setting, scores: Scores) -> Score:
+    """Return the best score with the next smaller number of members; the setting's own if there is none."""
+    alike = [o for o in scores if o[2:] == setting[2:] and o.members < setting.members]
+    most = max((o.members for o in alike), default=0)
+    return min((scores[o] for o in alike if o.members == most), default=scores[setting], key=lambda s: s.rmse.mean())
+
+
+def wider(setting: Setting, scores: Scores) -> Score:
+    """Return the score with the next wider kernel, all else alike; the setting's own if there is none."""
+    alike = [
+        o for o in scores if o._replace(bandwidth=setting.bandwidth) == setting and o.bandwidth > setting.bandwidth
+    ]
+    return scores[min(alike, default=setting)]
 
 
 def rows_of(plan: Plan, known: Known) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a case, as far as they are known; the best one with the most members is chosen."""
-    before, best = None, None
-    for members, bandwidths in plan.bandwidths.items():
-        keys = [(plan.case, members, bandwidth) for bandwidth in bandwidths]
-        trials = [known[key] for key in keys if key in known]
-        best = min(trials, key=lambda trial: trial.mean, default=best)
-        last = not any(case == plan.case and more > members for case, more, _ in known)
-        for trial in trials:
-            yield row(plan, trial, before) | dict(chosen="yes" if last and trial is best else "")
-        before = best
+    """Yield the rows of a case, as far as they are known."""
+    found = {setting: known[plan.case, setting] for setting in plan.settings if (plan.case, setting) in known}
+    for setting, score in found.items():
+        yield dict(
+            case=plan.case,
+            **setting._asdict() | dict(shrinkage="yes" if setting.shrinkage else "no"),
+            rmse=f"{score.rmse.mean():.4f}",
+            standard_error=f"{standard_error(score.rmse):.4f}",
+            rms=f"{score.rms:.4f}",
+            by_members=moved(score, fewer(setting, found)),
+            by_bandwidth=moved(score, wider(setting, found)),
+            by_seed=" ".join(f"{value:.5f}" for value in score.rmse),
+        )
 
 
-def row(plan: Plan, trial: Trial, before: Trial | None) -> dict[str, Any]:
-    """Return one row of the table; `before` is the best trial with fewer members."""
-    moved = trial.rmse - before.rmse if before else None
-    return dict(
-        case=plan.case,
-        members=trial.members,
-        bandwidth=trial.bandwidth,
-        cycles=plan.cycles - plan.burn_in,
-        rmse=f"{trial.mean:.4f}",
-        standard_error=f"{standard_error(trial.rmse):.4f}",
-        rms=f"{trial.rms:.4f}",
-        moved="" if moved is None else f"{moved.mean():.4f}",
-        moved_error="" if moved is None else f"{standard_error(moved):.4f}",
-        by_seed=" ".join(f"{value:.5f}" for value in trial.rmse),
-    )
-
-
-def show(one: dict[str, Any]) -> None:
-    """Print a row."""
-    shown = "{case:20} {members:6} {bandwidth:5} {rmse} +- {standard_error}  rms {rms}  moved {moved} +- {moved_error}"
-    print(shown.format(**one), flush=True)
+def moved(score: Score, before: Score) -> str:
+    """Return the mean difference by seed and its standard error; nothing if there was no step."""
+    if before is score:
+        return ""
+    difference = score.rmse - before.rmse
+    return f"{difference.mean():.4f} {standard_error(difference):.4f}"
 
 
 def stored() -> Known:
-    """Return the trials that are in the file."""
+    """Return what is in the file."""
     if not RESULTS.is_file():
         return {}
     with RESULTS.open(newline="") as file:
         next(file)
-        return {key(one): trial(one) for one in csv.DictReader(file)}
+        return {key(one): score(one) for one in csv.DictReader(file)}
 
 
-def key(one: dict[str, str]) -> tuple[str, int, float]:
+def key(one: dict[str, str]) -> tuple[str, Setting]:
     """Return what a row is about."""
-    return one["case"], int(one["members"]), float(one["bandwidth"])
+    members, bandwidth, cycles = int(one["members"]), float(one["bandwidth"]), int(one["cycles"])
+    return one["case"], Setting(members, bandwidth, one["shrinkage"] == "yes", cycles)
 
 
-def trial(one: dict[str, str]) -> Trial:
-    """Return the trial of a row."""
-    return Trial(*key(one)[1:], np.array(one["by_seed"].split(), dtype=float), float(one["rms"]))
+def score(one: dict[str, str]) -> Score:
+    """Return the score of a row."""
+    return Score(np.array(one["by_seed"].split(), dtype=float), float(one["rms"]))
 
 
 def write(known: Known) -> None:
@@ -164,13 +195,12 @@ def write(known: Known) -> None:
 
 def run(plan: Plan, known: Known) -> None:
     """Try what is not known yet, write every row when it is there, and print the case."""
-    for members, bandwidths in plan.bandwidths.items():
-        for bandwidth in bandwidths:
-            if (plan.case, members, bandwidth) not in known:
-                known[plan.case, members, bandwidth] = tried(plan, members, bandwidth)
-                write(known)
+    for setting in plan.settings:
+        if (plan.case, setting) not in known:
+            known[plan.case, setting] = tried(plan, setting)
+            write(known)
     for one in rows_of(plan, known):
-        show(one)
+        print(*one.values(), sep="  ", flush=True)
 
 
 if __name__ == "__main__":
