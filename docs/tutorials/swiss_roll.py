@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from swiss_roll_figures import posterior_figure, samples_figure, score_figure
-from swiss_roll_law import HALF_WIDTH, Bounded, Posterior, Problem, Roll, make_swiss_roll, product
+from swiss_roll_law import HALF_WIDTH, Posterior, Problem, Roll, make_swiss_roll, product
 from tables import report
 from torch import Tensor
 
@@ -160,7 +160,7 @@ def methods(problem: Problem, covariance: Tensor, scale: Scale) -> dict[str, Dra
         return lambda prior, generator: from_noise(steps, scale.samples)(guide(prior), generator)
 
     def twisted(prior: Denoiser, generator: torch.Generator) -> Tensor:
-        particles = TwistedSMC(Bounded(prior), problem.values, product, problem.obs_std**2, generator, scale.fine_steps)
+        particles = TwistedSMC(prior, problem.values, product, problem.obs_std**2, generator, scale.fine_steps)
         return particles(noise((scale.samples, 2), prior, generator))
 
     fine = {f"{name}, fine": heun(guided(name), scale.fine_steps) for name in ("dps", "sda")}

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from scoreda.datasets import Normaliser
-from scoreda.diffusion import VE, Denoiser, Empirical, Schedule
+from scoreda.diffusion import VE, Empirical, Schedule
 
-__all__ = ["HALF_WIDTH", "Bounded", "Posterior", "Problem", "Roll", "curve", "make_swiss_roll", "product"]
+__all__ = ["HALF_WIDTH", "Posterior", "Problem", "Roll", "curve", "make_swiss_roll", "product"]
 
 NOISE = 0.2  # across and along the curve, in the roll's own units
 MEMBERS = 600
@@ -89,20 +89,6 @@ class Problem:
     def log_likelihood(self, x: Tensor) -> Tensor:
         """Return ln p(y | x) of points `(n, 2)` up to a constant."""
         return -(((product(x)[:, 0] - self.y) / self.obs_std) ** 2) / 2
-
-
-class Bounded:
-    """A denoiser whose answers stay within the plane, as the mean of points there must.
-
-    A network forgets that where a guided state has run away; one such particle is the end of all of them.
-    """
-
-    def __init__(self, denoiser: Denoiser) -> None:
-        self.denoiser, self.schedule = denoiser, denoiser.schedule
-
-    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """Return E[x | x_t], the shape of `x_t`."""
-        return self.denoiser(x_t, t).clamp(-HALF_WIDTH, HALF_WIDTH)
 
 
 class Posterior:
