@@ -119,8 +119,9 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_bench(commands)
 
-    report = _add(commands, "report", _report, "write report.html of a run again")
-    report.add_argument("run", metavar="DIR", help="a folder of a run")
+    report = _add(commands, "report", _report, "write report.html and summary.csv of a run again")
+    report.add_argument("run", metavar="DIR", help="a folder of a run, or of several runs")
+    report.add_argument("--tables", action="store_true", help="no figures of cases: a small page")
 
     _add(commands, "info", _info, "versions, devices, shipped priors and configurations")
     return parser
@@ -309,7 +310,7 @@ def _run_bench(args: argparse.Namespace, configs: Sequence[Any]) -> None:
 def _report(args: argparse.Namespace) -> None:
     from scoreda.experiments.report import write_report
 
-    print(write_report(args.run))
+    print(write_report(args.run, figures=not args.tables))
 
 
 def _info(args: argparse.Namespace) -> None:

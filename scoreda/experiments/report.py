@@ -44,7 +44,7 @@ HOW_TO_READ = (
 )
 
 
-def write_report(folder: Path | str, prior_figures: Sequence[tuple[str, "Figure"]] = ()) -> Path:
+def write_report(folder: Path | str, prior_figures: Sequence[tuple[str, "Figure"]] = (), figures: bool = True) -> Path:
     """Write `report.html` and `summary.csv` into the folder of a run, finished or not, or into one of such folders.
 
     Args:
@@ -52,6 +52,7 @@ def write_report(folder: Path | str, prior_figures: Sequence[tuple[str, "Figure"
             `prior_samples.nc` with `prior` and `truth`, both `(samples, space)`; or folders that do, which then share
             one page.
         prior_figures: Further figures about the prior, each with its caption.
+        figures: Whether cases are drawn too, or the page is made of tables and small.
 
     Returns:
         The path of the report.
@@ -65,7 +66,7 @@ def write_report(folder: Path | str, prior_figures: Sequence[tuple[str, "Figure"
     name = (runs[0].earlier() or {}).get("name") if runs[0].path == path else None
     title = f"scoreda report: {name or path.resolve().name}"
     together = [case for own in cases.values() for case in own]
-    body = [_header(title, together), *(case.section() for case in together)]
+    body = [_header(title, together), *(case.section(figures) for case in together)]
     samples = next((found for files in runs if (found := files.path / PRIOR_SAMPLES).is_file()), None)
     body += _prior_section(samples, prior_figures)
     footers = [_footer(files, own, named=len(runs) > 1) for files, own in cases.items()]

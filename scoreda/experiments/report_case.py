@@ -74,13 +74,13 @@ class ReportCase:
         lost = f"; {failed} of {runs} runs diverged or were never locked" if failed else ""
         return f": {winner.method} is best, RMSE {winner.rmse}{met}{lost}"
 
-    def section(self) -> Html:
-        """Return the section of the page."""
+    def section(self, figures: bool = True) -> Html:
+        """Return the section of the page, with figures or of tables alone."""
         about = describe_case(self.attrs, self.sizes, self.settings) if self.sizes else ""
         parts = [element("h2", self.title), element("p", about)]
         if self.results:
             parts += [element("p", describe_outcome(self.results), class_="outcome"), score_table(self.results)]
-            parts += self._figures()
+            parts += self._figures() if figures else [element("h3", "Calibration"), calibration_table(self.results)]
         else:
             parts.append(element("p", "No method has finished on this case yet."))
         return element("section", *parts, id=self.anchor)

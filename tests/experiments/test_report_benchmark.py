@@ -47,6 +47,12 @@ def test_that_the_table_holds_differences_marks_and_tracking(folder):
     assert {"RMSE while locked", "Time lost", "Failed runs"} <= set(best)
 
 
+def test_that_a_page_of_tables_alone_is_small(folder):
+    page, small = read(write_report(folder)), read(write_report(folder, figures=False))
+    assert captions_of(page) and not captions_of(small)
+    assert [table_of(small, k) for k in (0, 1)] == [table_of(page, k) for k in (0, 1)]
+
+
 def test_that_the_summary_holds_what_the_page_shows(folder):
     write_report(folder)
     best, other = read_rows(folder / "summary.csv")
