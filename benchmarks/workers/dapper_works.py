@@ -20,7 +20,10 @@ METHODS = {  # with the number of cycles
     "letkf 7": (da.LETKF(N=7, rot=True, infl=1.04, loc_rad=4), 1000),
     "letkf 20": (da.LETKF(N=20, rot=True, infl=1.02, loc_rad=10), 1000),
     "ienks 20, lag 8, 10 iterations": (da.iEnKS("Sqrt", N=20, Lag=8, nIter=10, infl=1.02, rot=True), 1000),
-    "ienks 20, lag 8, to one tolerance": (da.iEnKS("Sqrt", N=20, Lag=8, nIter=10, wtol=1e-4, infl=1.02, rot=True), 1000),
+    "ienks 20, lag 8, to one tolerance": (
+        da.iEnKS("Sqrt", N=20, Lag=8, nIter=10, wtol=1e-4, infl=1.02, rot=True),
+        1000,
+    ),
 }
 
 
