@@ -20,7 +20,8 @@ __all__ = [
     "tridiagonal",
 ]
 
-OPTIONS: dict[str, Any] = dict(cache=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
+# No fast mathematics: with it a function that was just compiled and the same one from the cache round differently.
+OPTIONS: dict[str, Any] = dict(cache=True, error_model="numpy")
 
 
 @njit(**OPTIONS)
