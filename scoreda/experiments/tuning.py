@@ -1,20 +1,18 @@
 """Tuning: every combination of the values under `tune:`, tried on twins that are used for nothing else.
 
-The trials are an experiment of their own, so they are run, spread over workers and resumed as any other. Judged is the
-analysis RMSE of a combination, averaged over the seeds of the tuning, together with that of its neighbours in the grid:
-what is best in a short trial often stands beside what loses the truth, and would lose it in a longer run. A trial that
-diverges with any seed loses to every one that does not.
+The trials are an experiment of their own, so they are run, spread over workers and resumed as any other. The
+combination with the lowest analysis RMSE, averaged over the seeds of the tuning, is the one that is reported; a trial
+that diverges with any seed loses to every one that does not.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
 from typing import Any
 
 from scoreda.experiments.config import Case, Experiment
 from scoreda.experiments.method_settings import Settings
 
-__all__ = ["TRIAL_COLUMNS", "steadiest", "trial_rows", "trials_of", "tuned"]
+__all__ = ["TRIAL_COLUMNS", "trial_rows", "trials_of", "tuned"]
 
 TRIAL_COLUMNS = ("case", "method", "trial", "seed", "settings", "rmse_a", "diverged", "chosen")
 Rows = Sequence[Mapping[str, Any]]
@@ -83,37 +81,14 @@ def _chosen(name: str, case: Case, config: Experiment, rows: Rows) -> Iterator[t
 
 
 def _best(case: str, method: str, settings: Settings, config: Experiment, rows: Rows) -> int | None:
-    """Return the number of the best trial; None if any is missing."""
-    errors = []
+    """Return the number of the best trial, the first of equals; None if any is missing."""
+    scores = []
     for trial in range(len(settings.trials())):
         own = [row for row in rows if (row["case"], row["method"]) == (case, _name(method, trial))]
         if {row["seed"] for row in own} != {*config.tuning.seeds}:
             return None
-        errors.append(sum(map(_error, own)) / len(own))
-    return steadiest(errors, [len(values) for values in (settings.tune or {}).values()])
-
-
-def steadiest(errors: Sequence[float], shape: Sequence[int]) -> int:
-    """Return the index of the lowest error after averaging each with the mean of its neighbours; the first of equals.
-
-    Args:
-        errors: Of every point of a grid, the last axis fastest; infinite where a trial diverged, which counts as twice
-            the largest error for its neighbours.
-        shape: Points along each axis.
-    """
-    finite = [error for error in errors if math.isfinite(error)]
-    if not finite:
-        return 0
-    points = list(product(*map(range, shape)))
-    capped = {point: min(error, 2 * max(finite)) for point, error in zip(points, errors, strict=True)}
-
-    def judged(k: int) -> float:
-        if not math.isfinite(errors[k]):
-            return math.inf
-        near = [error for point, error in capped.items() if math.dist(point, points[k]) == 1]
-        return errors[k] + sum(near) / len(near) if near else errors[k]
-
-    return min(range(len(errors)), key=judged)
+        scores.append(sum(_error(row) for row in own))
+    return scores.index(min(scores))
 
 
 def _error(row: Mapping[str, Any]) -> float:
