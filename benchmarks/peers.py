@@ -1,7 +1,7 @@
 """The same Gaussian problem through azula and through diffusers: schedules, samplers and guidance beside ours.
 
-    pip install --no-deps --target /tmp/peers azula einops diffusers huggingface-hub httpx2 httpcore2 truststore h11
-    PYTHONPATH=/tmp/peers python benchmarks/peers.py    # a minute; writes results/peers.csv and prints it
+    pip install --no-deps --target runs/peers azula einops diffusers huggingface-hub httpx2 httpcore2 truststore h11
+    PYTHONPATH=runs/peers python benchmarks/peers.py    # a minute; writes results/peers.csv and prints it
 
 Eight correlated variables, four observations of unlike errors; azula in double precision with our schedules behind its
 interface, diffusers with its own tables in double precision unless a row says otherwise. A row is the largest absolute
