@@ -54,7 +54,7 @@ lint: venv
 
 # benchmarks/peers.py and vs_dapper.py need packages of others: their first lines say how.
 bench: venv
-	for script in $(filter-out benchmarks/peers.py benchmarks/vs_dapper.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
+	for script in $(filter-out benchmarks/peers.py benchmarks/vs_dapper.py benchmarks/result_tables.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
 
 docs: venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[docs]'

@@ -9,7 +9,6 @@ a cold start a run that finds the truth late spoils the mean; the median and the
 """
 
 import argparse
-import csv
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from result_tables import write_table
 
 from scoreda.assimilation import (
     ETKF,
@@ -176,11 +176,7 @@ def report() -> None:
     for row in map(score, ENTRIES):
         rows.append(row)
         print("{case:13} {method:12} {members:3} {rmse} +- {standard_error}  {reference:5}  {settings}".format(**row))
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("w", newline="") as file:
-        table = csv.DictWriter(file, rows[0], lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+    write_table(RESULTS, rows)
 
 
 def tune(case: str, members: int, seeds: Iterable[int], cycles: int, burn_in: int, grid: dict[str, Any]) -> None:

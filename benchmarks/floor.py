@@ -14,11 +14,11 @@ standard error is that of `rmse` over the seeds. `elsewhere` is the lowest score
 """
 
 import argparse
-import csv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from result_tables import write_table
 
 from scoreda.experiments.config import Case, Experiment, load_config
 from scoreda.experiments.shipped import find_config
@@ -75,15 +75,6 @@ def row(file: str, case: str) -> dict[str, Any]:
     return known | dict(rms=f"{np.sqrt(variance.mean()):.4f}") | lowest(config.cases[case])
 
 
-def write(rows: list[dict[str, Any]]) -> None:
-    """Write the table."""
-    with RESULTS.open("w", newline="") as file:
-        file.write(ORIGIN)
-        table = csv.DictWriter(file, rows[0], lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=[case for cases in FILES.values() for case in cases], help="one case")
@@ -93,4 +84,4 @@ if __name__ == "__main__":
             rows.append(row(file, case))
             print(SHOWN.format(**rows[-1]), flush=True)
     if only is None:
-        write(rows)
+        write_table(RESULTS, rows, origin=ORIGIN)

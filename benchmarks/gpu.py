@@ -11,7 +11,6 @@ at once. The last rows are Lorenz96 and its tangent as torch has them.
 """
 
 import argparse
-import csv
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from result_tables import write_table
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -247,14 +247,7 @@ def main() -> None:
     for row in rows:
         print("{work:44} {unit:10} {cpu:>14} {cuda:>14}".format(**row))
     if not arguments.quick and not arguments.device:
-        write(rows)
-
-
-def write(rows: list[dict[str, str]]) -> None:
-    with RESULTS.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        write_table(RESULTS, rows)
 
 
 if __name__ == "__main__":

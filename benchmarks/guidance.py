@@ -10,7 +10,6 @@ are sampled with Heun steps; `twisted_smc` has 2000 particles and as many steps 
 """
 
 import argparse
-import csv
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from time import perf_counter
 
 import numpy as np
 import torch
+from result_tables import update_table
 from torch import Tensor
 
 from scoreda.diffusion.denoisers import Denoiser, GaussianMixture
@@ -139,12 +139,7 @@ def score(method: str, name: str, steps: int, exact: Quadrature) -> dict[str, ob
 
 def write(rows: list[dict[str, object]]) -> None:
     """Update the rows of the table that were made."""
-    old = list(csv.DictReader(RESULTS.open())) if RESULTS.exists() else []
-    made = {(row["operator"], str(row["steps"]), row["method"]): row for row in [*old, *rows]}
-    with RESULTS.open("w", newline="") as file:
-        table = csv.DictWriter(file, rows[0], lineterminator="\n")
-        table.writeheader()
-        table.writerows(made.values())
+    update_table(RESULTS, rows, lambda row: (row["operator"], str(row["steps"]), row["method"]))
 
 
 if __name__ == "__main__":

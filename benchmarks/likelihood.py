@@ -12,12 +12,12 @@ the two traces: there the standard error of the probed one is that of its probes
 """
 
 import argparse
-import csv
 import math
 from pathlib import Path
 
 import numpy as np
 import torch
+from result_tables import write_table
 from torch import Tensor
 
 from scoreda.datasets import climate_states, climatology
@@ -95,13 +95,6 @@ def measure(prior: Prior) -> list[dict]:
     return table + traces(prior, clean[:FEW], LEVELS[0])
 
 
-def write(table: list[dict]) -> None:
-    with RESULTS.open("w", newline="") as file:
-        writer = csv.DictWriter(file, table[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prior", nargs="?", default="lorenz96", help="a shipped prior's name, a folder or a file")
@@ -109,4 +102,4 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     measured = measure(load_prior(chosen))
     if chosen == "lorenz96":
-        write(measured)
+        write_table(RESULTS, measured)

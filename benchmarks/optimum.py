@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from result_tables import write_table
 
 from scoreda.assimilation import BootstrapPF, initial_ensemble
 from scoreda.datasets import observations
@@ -186,11 +187,7 @@ def score(one: dict[str, str]) -> Score:
 def write(known: Known) -> None:
     """Write all rows, in the order of the plans."""
     rows = [row for plan in PLANS for row in rows_of(plan, known)]
-    with RESULTS.open("w", newline="") as file:
-        file.write(ORIGIN)
-        table = csv.DictWriter(file, rows[0], lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+    write_table(RESULTS, rows, origin=ORIGIN)
 
 
 def run(plan: Plan, known: Known) -> None:

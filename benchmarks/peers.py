@@ -9,7 +9,6 @@ difference over all states. Where both implement one method they must agree to 1
 define it differently a row says how, and how far apart that takes them. azula has no SDA; diffusers has no guidance.
 """
 
-import csv
 import itertools
 import sys
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 import torch
+from result_tables import write_table
 from torch import Tensor
 
 from scoreda.diffusion import (
@@ -378,16 +378,9 @@ def compare(row: Row) -> dict[str, object]:
     )  # fmt: skip
 
 
-def write(table: list[dict[str, object]]) -> None:
-    with RESULTS.open("w", newline="") as file:
-        writer = csv.DictWriter(file, table[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
-
-
 if __name__ == "__main__":
     torch.set_num_threads(1)
     found = [compare(row) for row in rows()]
-    write(found)
+    write_table(RESULTS, found)
     wrong = [row["method"] for row in found if row["definition"] == "same" and float(row["max_difference"]) > TOLERANCE]
     sys.exit(f"differ by more than {TOLERANCE}: {', '.join(wrong)}" if wrong else 0)

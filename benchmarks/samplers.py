@@ -7,11 +7,11 @@ is the root mean square over the three of the relative error of the standard dev
 costs up to .004. The last three rows are samplers of 1,000 steps as they were published: too coarse near the data.
 """
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import torch
+from result_tables import write_table
 from torch import Tensor
 
 from scoreda.diffusion import SAMPLERS, GaussianDenoiser, Schedule, VPConstant, VPCosine, noise
@@ -60,14 +60,7 @@ def measure(name: str, schedule: Schedule, steps: int, **settings: Any) -> dict[
     return row
 
 
-def write(table: list[dict[str, object]]) -> None:
-    with RESULTS.open("w", newline="") as file:
-        writer = csv.DictWriter(file, table[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
-
-
 if __name__ == "__main__":
     torch.set_num_threads(1)
     rows = [measure(name, VPCosine(), steps, **settings) for name, settings in OURS.items() for steps in STEPS]
-    write(rows + [measure(name, schedule, 1000, **settings) for name, schedule, settings in PUBLISHED])
+    write_table(RESULTS, rows + [measure(name, schedule, 1000, **settings) for name, schedule, settings in PUBLISHED])

@@ -9,7 +9,6 @@ of `processes`, which are wall time, medians of interleaved turns.
 """
 
 import argparse
-import csv
 import os
 import resource
 import statistics
@@ -20,8 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter, process_time
 
+from result_tables import update_table
+
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 RESULTS = Path(__file__).parent / "results" / "scale.csv"
+COLUMNS = ("work", "size", "value", "unit", "peak_rss_mb")
 SIZES = (40, 400, 4000, 40_000, 400_000, 1_000_000)
 FILES = (1, 10)
 PROCESSES, TURNS = (1, 2), 3
@@ -211,12 +213,7 @@ def processes() -> list[dict[str, object]]:
 
 def write(rows: list[dict[str, object]]) -> None:
     """Update the rows of the table that were made."""
-    old = list(csv.DictReader(RESULTS.open())) if RESULTS.exists() else []
-    made = {(row["work"], str(row["size"])): row for row in [*old, *rows]}
-    with RESULTS.open("w", newline="") as file:
-        table = csv.DictWriter(file, ("work", "size", "value", "unit", "peak_rss_mb"), lineterminator="\n")
-        table.writeheader()
-        table.writerows(made.values())
+    update_table(RESULTS, rows, lambda row: (row["work"], str(row["size"])), COLUMNS)
 
 
 def main(only: str) -> None:

@@ -9,7 +9,6 @@ RMSE at the end of single windows from the climatology, 20 windows a seed. Mean 
 """
 
 import argparse
-import csv
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from time import perf_counter
 
 import numpy as np
 from baselines import CLIMATE, LETKF_SAKOV_20, MODEL, time_mean_rmse
+from result_tables import update_table
 
 from scoreda.assimilation import LETKF, CoupledScoreFilter, Method, Score4D
 from scoreda.diffusion import load_prior
@@ -111,12 +111,7 @@ def score(entry: Entry) -> dict[str, object]:
 
 def write(rows: list[dict[str, object]]) -> None:
     """Update the rows of the table that were made."""
-    old = list(csv.DictReader(RESULTS.open())) if RESULTS.exists() else []
-    made = {(row["case"], row["kind"], row["method"]): row for row in [*old, *rows]}
-    with RESULTS.open("w", newline="") as file:
-        table = csv.DictWriter(file, rows[0], lineterminator="\n")
-        table.writeheader()
-        table.writerows(made.values())
+    update_table(RESULTS, rows, lambda row: (row["case"], row["kind"], row["method"]))
 
 
 def tune() -> None:

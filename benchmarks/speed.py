@@ -16,10 +16,10 @@ new function in `speed_rows`: it takes the peers and yields `Row`s. What was tri
 """
 
 import argparse
-import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from result_tables import write_table
 from speed_rows import diffusion, ensemble_score, filters, models, start_up, training
 from speed_rows.peers import Peers
 from speed_rows.table import Row, one_thread
@@ -41,14 +41,7 @@ def report(peers: Peers, only: str) -> None:
             rows.append(row.cells())
             print(LINE.format(**rows[-1]), flush=True)
     if not only:
-        write(rows)
-
-
-def write(rows: list[dict[str, str]]) -> None:
-    with RESULTS.open("w", newline="") as file:
-        table = csv.DictWriter(file, rows[0], lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+        write_table(RESULTS, rows)
 
 
 if __name__ == "__main__":

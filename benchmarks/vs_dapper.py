@@ -17,7 +17,6 @@ benchmarks/workers/dapper_twin.py names.
 """
 
 import argparse
-import csv
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from result_tables import write_table
 
 from scoreda.assimilation import (
     ETKF,
@@ -163,11 +163,7 @@ def report(python: str) -> None:
     for entry in ENTRIES:
         rows.append(row(entry, twins[entry.system]))
         print(SHOWN.format(**rows[-1]), flush=True)
-    with RESULTS.open("w", newline="") as file:
-        file.write(ORIGIN)
-        table = csv.DictWriter(file, rows[0], lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+    write_table(RESULTS, rows, origin=ORIGIN)
 
 
 if __name__ == "__main__":
