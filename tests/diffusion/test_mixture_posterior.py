@@ -1,10 +1,10 @@
 """Posteriors with several modes and operators that are not linear: a fast part of benchmarks/guidance.py."""
 
 import csv
-import importlib.util
 import math
 from pathlib import Path
 
+import guidance as bench
 import pytest
 import torch
 
@@ -14,16 +14,6 @@ from scoreda.diffusion.samplers import noise
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "guidance.py"
 F64 = torch.float64
 NAMES = ("product", "abs", "arctan")
-
-
-def load(path):
-    spec = importlib.util.spec_from_file_location("benchmark_guidance", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-bench = load(SCRIPT)
 
 
 @pytest.fixture(scope="module")

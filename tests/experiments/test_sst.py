@@ -1,11 +1,11 @@
 import csv
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sst
 import torch
 import xarray as xr
 import yaml
@@ -18,18 +18,6 @@ from scoreda.experiments.train import train_prior
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "docs/examples/sst.py"
 LONGITUDES, LATITUDES = 12, 4
-
-
-@pytest.fixture(scope="module")
-def sst():
-    """The example as a module."""
-    sys.path.insert(0, str(SCRIPT.parent))
-    spec = importlib.util.spec_from_file_location("sst", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["sst"] = module
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(SCRIPT.parent))
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +41,16 @@ def config(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def field(sst, config):
+def field(config):
     return sst.read_months(resolved(load_config(Training, config)))[0]
 
 
 @pytest.fixture(scope="module")
-def archive(sst, field):
+def archive(field):
     return sst.Archive(field.values[:42])
 
 
-def test_that_the_chain_runs_from_a_netcdf_file_to_a_report(sst, config, tmp_path):
+def test_that_the_chain_runs_from_a_netcdf_file_to_a_report(config, tmp_path):
     train_prior(resolved(load_config(Training, config)), tmp_path / "prior")
     sst.main(tmp_path, config, draws=2)
     with open(tmp_path / "scores.csv", newline="") as f:
@@ -82,7 +70,7 @@ def test_that_the_prior_and_the_methods_learn_from_the_same_anomalies(config, ar
     assert load_prior(tmp_path).denoiser.network.settings["circular"] is False
 
 
-def test_that_withheld_months_change_nothing_that_methods_learn_from(sst, config, field, tmp_path):
+def test_that_withheld_months_change_nothing_that_methods_learn_from(config, field, tmp_path):
     settings = resolved(load_config(Training, config))
     with xr.open_dataset(settings["data"]["file"]) as ds:
         other = ds.load().copy(deep=True)
@@ -93,7 +81,7 @@ def test_that_withheld_months_change_nothing_that_methods_learn_from(sst, config
     np.testing.assert_allclose(changed[train:] - field[train:], 5, atol=1e-4)
 
 
-def test_that_a_tenth_of_the_points_is_observed_with_the_errors_that_are_claimed(sst):
+def test_that_a_tenth_of_the_points_is_observed_with_the_errors_that_are_claimed():
     truth = np.random.default_rng(1).normal(size=(40, 500))
     obs = sst.observe(truth, np.random.default_rng(2))["obs"].values
     assert (np.isfinite(obs).sum(1) == 50).all()
@@ -101,27 +89,27 @@ def test_that_a_tenth_of_the_points_is_observed_with_the_errors_that_are_claimed
     assert errors.std() == pytest.approx(sst.OBS_STD, rel=0.05)
 
 
-def test_that_rows_are_the_longitudes_of_one_latitude(sst, field):
+def test_that_rows_are_the_longitudes_of_one_latitude(field):
     states = field.values.reshape(54, -1)
     rows = sst.rows_of(states, LATITUDES)
     np.testing.assert_array_equal(rows[5 * LATITUDES + 2], field.values[5, :, 2])
     np.testing.assert_array_equal(sst.states_of(rows, LATITUDES), states)
 
 
-def test_that_damped_persistence_keeps_the_climate(sst, archive):
+def test_that_damped_persistence_keeps_the_climate(archive):
     model = sst.damped_persistence(archive, np.random.default_rng(4))
     E = model.step(np.random.default_rng(5).normal(size=(4000, model.size)) @ sst.root_of(archive.climate.cov).T)
     np.testing.assert_allclose(np.cov(E.T), archive.climate.cov, atol=6 * archive.climate.cov.max() / 4000**0.5)
 
 
-def test_that_persistence_is_the_regression_of_an_autoregressive_series(sst):
+def test_that_persistence_is_the_regression_of_an_autoregressive_series():
     rng, series = np.random.default_rng(6), np.zeros((400, 5, 4))
     for k in range(1, 400):
         series[k] = 0.7 * series[k - 1] + rng.normal(size=(5, 4))
     assert sst.Archive(series).persistence == pytest.approx(0.7, abs=0.04)
 
 
-def test_that_scores_count_unobserved_points_alone(sst):
+def test_that_scores_count_unobserved_points_alone():
     truth = np.random.default_rng(7).normal(size=(3, 50))
     twin = sst.observe(truth, np.random.default_rng(8))
     observed = np.isfinite(twin["obs"].values)
@@ -129,7 +117,7 @@ def test_that_scores_count_unobserved_points_alone(sst):
     assert sst.scores(analysis, twin)["rmse"] == pytest.approx(0.25)
 
 
-def test_that_optimal_interpolation_is_the_closed_form_at_the_observed_points(sst, archive, field):
+def test_that_optimal_interpolation_is_the_closed_form_at_the_observed_points(archive, field):
     twin = sst.observe(field.values[42:].reshape(12, -1), np.random.default_rng(9))
     run = sst.cycled(lambda model: OptimalInterpolation(model, archive.climate), 30)
     analysis = run(archive, twin, np.random.default_rng(10))
@@ -139,7 +127,7 @@ def test_that_optimal_interpolation_is_the_closed_form_at_the_observed_points(ss
     np.testing.assert_allclose(analysis[3].mean(0), gain @ y[seen], atol=1e-4)
 
 
-def test_that_the_guidance_is_exact_for_a_gaussian_prior(sst):
+def test_that_the_guidance_is_exact_for_a_gaussian_prior():
     rng = np.random.default_rng(11)
     A = torch.as_tensor(rng.normal(size=(6, 6)))
     C, R, s = A @ A.T + 0.1 * torch.eye(6, dtype=torch.float64), 0.3, 1.7
@@ -155,7 +143,7 @@ def test_that_the_guidance_is_exact_for_a_gaussian_prior(sst):
         torch.testing.assert_close(guided[k], expected, rtol=1e-8, atol=1e-8)
 
 
-def test_that_homogeneous_rows_depend_on_distance_alone(sst, archive):
+def test_that_homogeneous_rows_depend_on_distance_alone(archive):
     C = archive.homogeneous_rows.cov
     np.testing.assert_allclose(C[0, 2 * LATITUDES], C[3 * LATITUDES + 1, 5 * LATITUDES + 1])
     assert C[0, 1] == 0

@@ -1,9 +1,10 @@
 import csv
-import importlib.util
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
+import lorenz96_windows as windows
 import numpy as np
 import pytest
 import torch
@@ -18,28 +19,10 @@ ROOT = Path(__file__).parents[2]
 CONFIGS, TUTORIALS = ROOT / "configs/tutorials", ROOT / "docs/tutorials"
 
 
-def load(name):
-    """A tutorial as a module; its figures are beside it."""
-    sys.path.insert(0, str(TUTORIALS))
-    spec = importlib.util.spec_from_file_location(name, TUTORIALS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(TUTORIALS))
-    return module
-
-
-@pytest.fixture(scope="module")
-def windows():
-    return load("lorenz96_windows")
-
-
 @pytest.fixture(scope="module")
 def digits():
     pytest.importorskip("sklearn")
-    return load("digits")
+    return importlib.import_module("digits")
 
 
 def run(name, out):
@@ -69,7 +52,7 @@ def test_that_the_windows_tutorial_runs_and_the_exact_system_obeys_the_observati
 
 
 @pytest.mark.slow
-def test_that_no_training_sees_the_windows_of_the_test(windows, tmp_path):
+def test_that_no_training_sees_the_windows_of_the_test(tmp_path):
     known, unseen = windows.make_data(tmp_path, windows.QUICK)
     assert (len(known), len(unseen)) == (180, 20)
     windows.train(windows.OURS, tmp_path, windows.QUICK, len(known))
@@ -97,21 +80,21 @@ def test_that_the_two_configurations_learn_from_the_same_windows():
     assert ours["train"]["steps"] == source["train"]["steps"]
 
 
-def test_that_the_homogeneous_covariance_is_the_mean_over_all_shifts(windows):
+def test_that_the_homogeneous_covariance_is_the_mean_over_all_shifts():
     x = np.random.default_rng(0).normal(size=(7, 3, 8))
     shifted = np.concatenate([np.roll(x, r, axis=-1) for r in range(8)]).reshape(-1, 24)
     expected = shifted.T @ shifted / len(shifted)
     np.testing.assert_allclose(windows.homogeneous_covariance(x), expected, atol=1e-6)
 
 
-def test_that_the_network_of_the_source_is_asked_about_whole_steps_only(windows):
+def test_that_the_network_of_the_source_is_asked_about_whole_steps_only():
     settings = resolved(load_config(Training, CONFIGS / "lorenz96_windows_seed.yaml"))
     times = windows.whole_steps(schedule_from_spec(settings["schedule"]), 1.0, 20) * 999
     torch.testing.assert_close(times, times.round(), rtol=0, atol=1e-9)
     assert (times.diff() <= 0).all() and times[0] == 999 and times[-1] == 0
 
 
-def test_that_observations_are_where_and_as_noisy_as_a_case_says(windows):
+def test_that_observations_are_where_and_as_noisy_as_a_case_says():
     truth = np.random.default_rng(1).normal(size=(40, 32, 32))
     cases = windows.cases(truth)
     counts = {name: int(where.sum()) for name, (where, _) in cases.items()}

@@ -1,11 +1,12 @@
 import csv
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sde_primer as primer
+import swiss_roll_law as law
 import torch
 
 from scoreda.diffusion import VE
@@ -14,28 +15,8 @@ TUTORIALS = Path(__file__).parents[2] / "docs/tutorials"
 WORDS = ("schedule", "method", "sampler", "denoiser")
 
 
-def load(name, monkeypatch):
-    """A tutorial as a module; its helpers are beside it."""
-    monkeypatch.syspath_prepend(str(TUTORIALS))
-    spec = importlib.util.spec_from_file_location(name, TUTORIALS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def primer(monkeypatch):
-    return load("sde_primer", monkeypatch)
-
-
-@pytest.fixture
-def law(monkeypatch):
-    return load("swiss_roll_law", monkeypatch)
-
-
-@pytest.fixture
-def roll(law):
+def roll():
     points = law.make_swiss_roll(20_000, np.random.default_rng(0))
     return law.Roll(law.Normaliser.of(points))
 
@@ -52,21 +33,21 @@ def run(name, out):
 # --- one variable ---------------------------------------------------------------------------------------------------
 
 
-def test_that_quantiles_of_the_mixture_have_its_moments(primer):
+def test_that_quantiles_of_the_mixture_have_its_moments():
     x = primer.quantiles(0.0, 100_000)
     assert x.mean() == pytest.approx(1.2, abs=1e-3)
     assert x.var() == pytest.approx(primer.VARIANCE, rel=1e-3)
     assert primer.quantiles(0.2, 100_000).var() == pytest.approx(primer.variance(0.2), rel=1e-3)
 
 
-def test_that_the_variance_of_euler_steps_is_their_recursion(primer):
+def test_that_the_variance_of_euler_steps_is_their_recursion():
     h, v = 0.01, primer.VARIANCE
     for _ in range(7):
         v = (1 - primer.MU * h) ** 2 * v + primer.SIGMA**2 * h
     assert primer.stepped_variance(7, h) == pytest.approx(v, rel=1e-12)
 
 
-def test_that_a_constant_rate_wastes_more_than_half_of_its_steps(primer):
+def test_that_a_constant_rate_wastes_more_than_half_of_its_steps():
     # exp(-10 t) = .01 / 1.01 where the signal-to-noise ratio is .01
     assert primer.wasted(primer.OU) == pytest.approx(1 - np.log(101) / 10, abs=2e-4)
 
@@ -87,7 +68,7 @@ def test_that_the_primer_runs_and_its_samples_follow_the_exact_law(tmp_path):
 # --- the Swiss roll -------------------------------------------------------------------------------------------------
 
 
-def test_that_the_roll_has_the_density_that_its_points_have(law, roll):
+def test_that_the_roll_has_the_density_that_its_points_have(roll):
     x = torch.tensor(roll.normaliser.apply(law.make_swiss_roll(50_000, np.random.default_rng(1)))).float()
     posterior = law.Posterior(roll, law.Problem(VE(), 0.0, float("inf")), cells=240)
     area, observed = (posterior.cell) ** 2, torch.histogramdd(x, bins=24, range=[-2.4, 2.4, -2.4, 2.4]).hist / len(x)
@@ -97,7 +78,7 @@ def test_that_the_roll_has_the_density_that_its_points_have(law, roll):
     assert float(z.abs().max()) < 5
 
 
-def test_that_branches_end_between_crossings_and_their_weights_are_those_of_reweighted_points(law, roll):
+def test_that_branches_end_between_crossings_and_their_weights_are_those_of_reweighted_points(roll):
     problem = law.Problem(VE(), 0.2, 0.05)
     posterior = law.Posterior(roll, problem, cells=240)
     assert len(posterior.weights) == 6
@@ -108,7 +89,7 @@ def test_that_branches_end_between_crossings_and_their_weights_are_those_of_rewe
     np.testing.assert_allclose(posterior.branches(kept), posterior.weights, atol=0.015)
 
 
-def test_that_draws_of_the_quadrature_are_on_the_roll_and_have_the_observation(law, roll):
+def test_that_draws_of_the_quadrature_are_on_the_roll_and_have_the_observation(roll):
     posterior = law.Posterior(roll, law.Problem(VE(), 0.2, 0.05), cells=240)
     x = posterior.sample(4000, torch.Generator().manual_seed(0))
     assert roll.off(x) < 0.005
