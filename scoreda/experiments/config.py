@@ -20,11 +20,16 @@ __all__ = ["Case", "Experiment", "Training", "completed", "load_any", "load_conf
 
 
 class TuningSection(Section):
-    """How the settings under `tune:` are chosen: every combination, on twins of their own, for so many cycles."""
+    """How the settings under `tune:` are chosen: every combination for `cycles`, the `finalists` for `final_cycles`.
+
+    Each seed has a twin of its own. The limits keep any method within 30,000 cycles over both rounds and two seeds.
+    """
 
     seeds: list[Annotated[int, Field(ge=101)]] = Field(default=[101, 102], min_length=1, max_length=2)
-    cycles: Count = Field(default=500, le=500)
+    cycles: Count = Field(default=300, le=300)
     burn_in: Index = 100
+    finalists: Count = Field(default=4, le=4)
+    final_cycles: Count = Field(default=2200, le=2200)
 
     @model_validator(mode="after")
     def _together(self) -> Self:

@@ -32,7 +32,13 @@ def _of_experiment(config: Experiment) -> Iterator[str]:
     yield f"cells: {len(list(config.cells()))}; files {_size(sum(runs) * len(config.seeds) * config.ensembles)}"
     trials = trials_of(config)
     if trials is not None:
-        yield f"tuning: {len(list(trials.cells()))} cells of up to {config.tuning.cycles} cycles before that"
+        tuning = config.tuning
+        counts = [
+            len(method.trials()) for case in config.cases.values() for method in case.methods.values() if method.tune
+        ]
+        finals = sum(min(count, tuning.finalists) for count in counts) * len(tuning.seeds)
+        first = f"{len(list(trials.cells()))} cells of up to {tuning.cycles} cycles"
+        yield f"tuning: {first}, then {finals} of up to {tuning.final_cycles}, before that"
     # A run holds its rows, and once more while the file is written.
     yield f"memory: about {_size(LIBRARIES + 2 * max(runs))} for each worker"
     if config.needs_prior():

@@ -52,6 +52,11 @@ class RunFolder:
         """The run in which settings are tried."""
         return RunFolder(self.path / "tuning")
 
+    @property
+    def finals(self) -> "RunFolder":
+        """The run in which the best of them are compared."""
+        return RunFolder(self.path / "finals")
+
     def twin(self, case: str, seed: int | None = None) -> Path:
         """Return where the truth and the observations of a case are, or those of one seed that has its own."""
         return self.path / case / ("twin.nc" if seed is None else f"twin.seed{seed}.nc")

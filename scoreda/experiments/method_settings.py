@@ -23,7 +23,7 @@ __all__ = ["Count", "GaussianFilter", "Inflatable", "Likely", "Parts", "Positive
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
-MOST_TRIALS = 30  # of one method on one case: the same budget for all of them
+MOST_TRIALS = 20  # of one method on one case: the same budget for all of them
 
 
 @dataclass(frozen=True)

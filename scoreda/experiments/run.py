@@ -17,7 +17,7 @@ from scoreda.experiments.folder import RunFolder
 from scoreda.experiments.prior_samples import PRIOR_SAMPLES, write_prior_samples
 from scoreda.experiments.scores import write_rows
 from scoreda.experiments.sweep import Sweep, run_sweeps
-from scoreda.experiments.tuning import TRIAL_COLUMNS, trial_rows, trials_of, tuned
+from scoreda.experiments.tuning import TRIAL_COLUMNS, finals_of, trial_rows, trials_of, tuned
 from scoreda.experiments.twins import make_twins
 
 if TYPE_CHECKING:
@@ -54,8 +54,10 @@ def run_experiments(
     for config, prior, folder in pins:
         make_twins(config, folder, overwrite)
         _sample(prior, config, folder)
-    trials = [sweep for config, _, folder in pins if (sweep := _trials(config, folder, device))]
-    failures = run_sweeps(trials, execute)
+    failures = []
+    for next_round in (_trials, _finals):
+        found = [sweep for config, _, folder in pins if (sweep := next_round(config, folder, device))]
+        failures += run_sweeps(found, execute)
     sweeps = [Sweep(_settled(config, folder, device), folder, device) for config, _, folder in pins]
     failures += run_sweeps(sweeps, execute)
     _raise(failures)
@@ -109,21 +111,36 @@ def _sample(prior: "Prior | None", config: Experiment, folder: RunFolder) -> Non
 
 def _trials(config: Experiment, folder: RunFolder, device: str) -> Sweep | None:
     """Return the trials of an experiment, their twins made; None if nothing is to be tuned."""
-    trials = trials_of(config)
-    if trials is None:
+    return _round(trials_of(config), folder.trials, device)
+
+
+def _finals(config: Experiment, folder: RunFolder, device: str) -> Sweep | None:
+    """Return the finals between the best trials, which have run."""
+    trials = _rows(trials_of(config), folder.trials, device)
+    return _round(finals_of(config, trials), folder.finals, device)
+
+
+def _round(config: Experiment | None, folder: RunFolder, device: str) -> Sweep | None:
+    """Return a round of the tuning, its twins made; None if there is nothing in it."""
+    if config is None:
         return None
-    make_twins(trials, folder.trials)
-    return Sweep(trials, folder.trials, device)
+    make_twins(config, folder)
+    return Sweep(config, folder, device)
 
 
 def _settled(config: Experiment, folder: RunFolder, device: str = "cpu") -> Experiment:
     """Return the experiment with the best settings of its trials, which are in its folder, and write `tuning.csv`."""
-    trials = trials_of(config)
-    if trials is None:
+    if not config.tunes():
         return config
-    rows = Sweep(trials, folder.trials, device).rows()
-    write_rows(folder.tuning, TRIAL_COLUMNS, trial_rows(config, rows))
-    return tuned(config, rows)
+    trials = _rows(trials_of(config), folder.trials, device)
+    finals = _rows(finals_of(config, trials), folder.finals, device)
+    write_rows(folder.tuning, TRIAL_COLUMNS, trial_rows(config, trials, finals))
+    return tuned(config, trials, finals)
+
+
+def _rows(config: Experiment | None, folder: RunFolder, device: str) -> list[dict[str, Any]]:
+    """Return the scores of a round of the tuning, as far as it has run."""
+    return Sweep(config, folder, device).rows() if config else []
 
 
 def _raise(failures: Sequence[Outcome]) -> None:

@@ -1,8 +1,12 @@
-"""Tuning: every combination of the values under `tune:`, tried on twins that are used for nothing else.
+"""Tuning in two rounds, on twins that are used for nothing else.
 
-The trials are an experiment of their own, so they are run, spread over workers and resumed as any other. The
-combination with the lowest analysis RMSE, averaged over the seeds of the tuning, is the one that is reported; a trial
-that diverges with any seed loses to every one that does not.
+Every combination of the values under `tune:` is tried for a while. The few best then run the case as long as it will be
+scored, or nearly: the setting with the lowest error in a short run is often one that loses the truth in a long one. The
+finalist with the lowest analysis RMSE, averaged over the seeds of the tuning, is the one that is reported; a run that
+diverges with any seed loses to every one that does not. (Successive halving after Karnin, Koren and Somekh 2013, with
+one halving.)
+
+Both rounds are experiments of their own, so they are run, spread over workers and resumed as any other.
 """
 
 import math
@@ -12,43 +16,65 @@ from typing import Any
 from scoreda.experiments.config import Case, Experiment
 from scoreda.experiments.method_settings import Settings
 
-__all__ = ["TRIAL_COLUMNS", "trial_rows", "trials_of", "tuned"]
+__all__ = ["TRIAL_COLUMNS", "finals_of", "trial_rows", "trials_of", "tuned"]
 
-TRIAL_COLUMNS = ("case", "method", "trial", "seed", "settings", "rmse_a", "diverged", "chosen")
+TRIAL_COLUMNS = ("case", "method", "trial", "round", "seed", "settings", "rmse_a", "diverged", "chosen")
 Rows = Sequence[Mapping[str, Any]]
 
 
 def trials_of(config: Experiment) -> Experiment | None:
     """Return the experiment that holds every trial; None if nothing is to be tuned."""
-    cases = {name: _tried(case, config) for name, case in config.cases.items() if any(_tuned_methods(case))}
-    changes = dict(cases=cases, seeds=config.tuning.seeds, twin_per_seed=True, ensembles=False)
-    return config.model_copy(update=changes | {"name": f"{config.name}-tuning"}) if cases else None
+    tuning = config.tuning
+    methods = {
+        (name, method): list(range(len(settings.trials())))
+        for name, case in config.cases.items()
+        for method, settings in _tuned_methods(case)
+    }
+    return _round(config, f"{config.name}-tuning", methods, tuning.cycles, tuning.burn_in)
 
 
-def tuned(config: Experiment, rows: Rows) -> Experiment:
+def finals_of(config: Experiment, trials: Rows) -> Experiment | None:
+    """Return the experiment that holds the finalists of every method; None if there are none.
+
+    Args:
+        config: The experiment.
+        trials: Scores of the trials. A method of which any is missing is left out: it is not known what is best.
+    """
+    methods = {
+        (name, method): best
+        for name, case in config.cases.items()
+        for method, settings in _tuned_methods(case)
+        if (best := _finalists(name, method, settings, config, trials))
+    }
+    return _round(config, f"{config.name}-finals", methods, config.tuning.final_cycles)
+
+
+def tuned(config: Experiment, trials: Rows, finals: Rows) -> Experiment:
     """Return the experiment with the best settings of every method.
 
     Args:
         config: The experiment.
-        rows: Scores of the trials. A method of which any is missing is left out: it is not known what is best.
+        trials: Scores of the trials.
+        finals: Scores of the finalists. A method of which any score is missing is left out.
     """
-    chosen = {name: dict(_chosen(name, case, config, rows)) for name, case in config.cases.items()}
+    chosen = {name: dict(_chosen(name, case, config, trials, finals)) for name, case in config.cases.items()}
     cases = {name: case.model_copy(update={"methods": chosen[name]}) for name, case in config.cases.items()}
     return config.model_copy(update={"cases": cases})
 
 
-def trial_rows(config: Experiment, rows: Rows) -> list[dict[str, Any]]:
-    """Return the rows of `tuning.csv`: every trial with every seed, and which one was chosen."""
+def trial_rows(config: Experiment, trials: Rows, finals: Rows) -> list[dict[str, Any]]:
+    """Return the rows of `tuning.csv`: every trial with every seed, the finals, and which one was chosen."""
     found = []
     for name, case in config.cases.items():
         for method, settings in _tuned_methods(case):
-            best = _best(name, method, settings, config, rows)
-            for trial, values in enumerate(settings.trials()):
-                text = " ".join(f"{key}={value}" for key, value in values.items())
-                known: dict[str, Any] = dict(case=name, method=method, trial=trial, settings=text)
-                known["chosen"] = "yes" if trial == best else ""
-                own = (row for row in rows if (row["case"], row["method"]) == (name, _name(method, trial)))
-                found += [known | {key: row.get(key) for key in ("seed", "rmse_a", "diverged")} for row in own]
+            best = _best(name, method, settings, config, trials, finals)
+            for number, rows in enumerate((trials, finals), 1):
+                for trial, values in enumerate(settings.trials()):
+                    text = " ".join(f"{key}={value}" for key, value in values.items())
+                    known: dict[str, Any] = dict(case=name, method=method, trial=trial, round=number, settings=text)
+                    known["chosen"] = "yes" if trial == best else ""
+                    scores = _scores(name, method, trial, rows)
+                    found += [known | {key: row.get(key) for key in ("seed", "rmse_a", "diverged")} for row in scores]
     return found
 
 
@@ -56,39 +82,64 @@ def _tuned_methods(case: Case) -> Iterator[tuple[str, Settings]]:
     return ((name, settings) for name, settings in case.methods.items() if settings.tune)
 
 
-def _tried(case: Case, config: Experiment) -> Case:
-    """Return the case with every trial as a method, short, and without what the scores of others are."""
-    methods = {
-        _name(method, trial): settings.changed(values)
-        for method, settings in _tuned_methods(case)
-        for trial, values in enumerate(settings.trials())
-    }
-    cycles = min(config.tuning.cycles, case.length or config.tuning.cycles)
-    lengths = dict(cycles=cycles, burn_in=min(config.tuning.burn_in, cycles - 1))
-    return case.model_copy(update=dict(methods=methods, expected={}) | lengths)
+def _round(
+    config: Experiment, name: str, methods: Mapping[tuple[str, str], list[int]], cycles: int, burn_in: int | None = None
+) -> Experiment | None:
+    """Return the experiment that runs the given trials of each method of each case, by default with its own burn-in."""
+    cases: dict[str, Case] = {}
+    for key, case in config.cases.items():
+        tried = {
+            _name(method, trial): settings.changed(settings.trials()[trial])
+            for method, settings in _tuned_methods(case)
+            for trial in methods.get((key, method), [])
+        }
+        length = min(cycles, case.length or cycles)
+        start = min(case.burn_in if burn_in is None else burn_in, length - 1)
+        # What the scores of others are is of no interest here.
+        changes = dict(methods=tried, expected={}, cycles=length, burn_in=start)
+        cases |= {key: case.model_copy(update=changes)} if tried else {}
+    changes = dict(name=name, cases=cases, seeds=config.tuning.seeds, twin_per_seed=True, ensembles=False)
+    return config.model_copy(update=changes) if cases else None
 
 
 def _name(method: str, trial: int) -> str:
     return f"{method}.trial{trial}"
 
 
-def _chosen(name: str, case: Case, config: Experiment, rows: Rows) -> Iterator[tuple[str, Settings]]:
+def _chosen(name: str, case: Case, config: Experiment, trials: Rows, finals: Rows) -> Iterator[tuple[str, Settings]]:
     for method, settings in case.methods.items():
         if not settings.tune:
             yield method, settings
-        elif (best := _best(name, method, settings, config, rows)) is not None:
+        elif (best := _best(name, method, settings, config, trials, finals)) is not None:
             yield method, settings.changed(settings.trials()[best])
 
 
-def _best(case: str, method: str, settings: Settings, config: Experiment, rows: Rows) -> int | None:
-    """Return the number of the best trial, the first of equals; None if any is missing."""
-    scores = []
-    for trial in range(len(settings.trials())):
-        own = [row for row in rows if (row["case"], row["method"]) == (case, _name(method, trial))]
+def _best(case: str, method: str, settings: Settings, config: Experiment, trials: Rows, finals: Rows) -> int | None:
+    """Return the number of the best trial, the first of equals; None if anything is missing."""
+    finalists = _finalists(case, method, settings, config, trials)
+    ranked = _ranked(case, method, sorted(finalists), config, finals)
+    return ranked[0] if ranked else None
+
+
+def _finalists(case: str, method: str, settings: Settings, config: Experiment, trials: Rows) -> list[int]:
+    """Return the numbers of the best trials; none if any is missing."""
+    ranked = _ranked(case, method, range(len(settings.trials())), config, trials)
+    return ranked[: config.tuning.finalists]
+
+
+def _ranked(case: str, method: str, numbers: Sequence[int], config: Experiment, rows: Rows) -> list[int]:
+    """Return trials by their mean error, the first of equals first; none if any has not run with every seed."""
+    errors = {}
+    for trial in numbers:
+        own = _scores(case, method, trial, rows)
         if {row["seed"] for row in own} != {*config.tuning.seeds}:
-            return None
-        scores.append(sum(_error(row) for row in own))
-    return scores.index(min(scores))
+            return []
+        errors[trial] = sum(_error(row) for row in own)
+    return sorted(errors, key=errors.__getitem__)
+
+
+def _scores(case: str, method: str, trial: int, rows: Rows) -> Rows:
+    return [row for row in rows if (row["case"], row["method"]) == (case, _name(method, trial))]
 
 
 def _error(row: Mapping[str, Any]) -> float:

@@ -17,7 +17,7 @@ from scoreda.experiments.config import Experiment
 from scoreda.experiments.folder import RunFolder
 from scoreda.experiments.run import run_experiment, run_experiments, score_folder
 from scoreda.experiments.sweep import Sweep
-from scoreda.experiments.tuning import trials_of, tuned
+from scoreda.experiments.tuning import finals_of, trials_of, tuned
 
 GRID = {"kind": "letkf", "tune": {"radius": [2.0, 4.0], "inflation": [1.0, 1.05, 30.0]}}
 TINY = """\
@@ -116,15 +116,22 @@ def test_that_cases_methods_and_seeds_can_be_added_without_running_anything_agai
         run_experiment(experiment({"enkf": {"kind": "enkf"}, "etkf": {"kind": "etkf"}}, seeds=[1]), tmp_path)
 
 
-def test_that_the_best_trial_of_other_seeds_is_what_is_reported(tmp_path):
+def mean_errors(rows):
+    """The mean error of each of six trials, NaN for one without rows."""
+    own = [[float(row["rmse_a"]) for row in rows if row["trial"] == str(k)] for k in range(6)]
+    return [np.mean(errors) if errors else np.nan for errors in own]
+
+
+def test_that_the_best_finalist_of_other_seeds_is_what_is_reported(tmp_path):
     config = experiment({"letkf": GRID, "oi": {"kind": "oi"}}, ensembles=False)
     rows = run_experiment(config, tmp_path)
-    trials = rows_of(tmp_path / "tuning.csv")
+    tuning = rows_of(tmp_path / "tuning.csv")
+    trials, finals = ([row for row in tuning if row["round"] == number] for number in ("1", "2"))
     assert [row["trial"] for row in trials] == [str(k) for k in range(6) for _ in range(2)]
-    assert {row["seed"] for row in trials} == {"101", "102"}
-    means = [np.mean([float(row["rmse_a"]) for row in trials if row["trial"] == str(k)]) for k in range(6)]
-    best = int(np.argmin(means))
-    assert {row["trial"] for row in trials if row["chosen"] == "yes"} == {str(best)}
+    assert {row["seed"] for row in tuning} == {"101", "102"}
+    assert {row["trial"] for row in finals} == {str(k) for k in np.argsort(mean_errors(trials))[:4]}
+    best = int(np.nanargmin(mean_errors(finals)))
+    assert {row["trial"] for row in tuning if row["chosen"] == "yes"} == {str(best)}
     chosen = dict(word.split("=") for word in rows[0]["tuning"].split())
     expected = dict(word.split("=") for word in trials[2 * best]["settings"].split())
     assert float(chosen["radius"]) == float(expected["radius"])
@@ -135,15 +142,34 @@ def test_that_the_best_trial_of_other_seeds_is_what_is_reported(tmp_path):
     assert (tmp_path / "scores.csv").read_bytes() == scores
 
 
-def test_that_the_first_of_equal_trials_wins_and_divergence_loses():
+def tuning_rows(errors, diverged=()):
+    """Rows of trials, by number, with two seeds."""
+    known = [dict(case="one", seed=seed) for seed in (101, 102)]
+    names = {k: dict(method=f"letkf.trial{k}", diverged=3 if k in diverged else -1) for k in errors}
+    return [row | names[k] | dict(rmse_a=error) for k, error in errors.items() for row in known]
+
+
+def test_that_the_best_trials_run_on_and_divergence_loses():
     config = experiment({"letkf": GRID})
-    names = list(trials_of(config).cases["one"].methods)
-    errors = dict(zip(names, [0.5, 0.3, 0.1, 0.3, 0.9, 0.9], strict=True))
-    known = [dict(case="one", seed=seed, diverged=-1) for seed in (101, 102)]
-    rows = [row | dict(method=name, rmse_a=error) for name, error in errors.items() for row in known]
-    rows[4]["diverged"] = 3
-    method = tuned(config, rows).cases["one"].methods["letkf"]
-    assert (method.radius, method.inflation, method.tune) == (2.0, 1.05, None)
+    trials = tuning_rows({0: 0.5, 1: 0.3, 2: 0.1, 3: 0.3, 4: 0.9, 5: 0.9}, diverged=[2])
+    finals = finals_of(config, trials).cases["one"]
+    assert list(finals.methods) == [f"letkf.trial{k}" for k in (1, 3, 0, 4)]
+    assert (finals.cycles, finals.burn_in) == (12, 4)
+    assert finals_of(config, trials[1:]) is None
+
+
+@pytest.mark.parametrize(("errors", "best"), [((0.5, 0.3, 0.3, 0.4), 1), ((0.2, 0.3, 0.3, 0.4), 0)])
+def test_that_the_first_of_equal_finalists_wins_whatever_the_trials_said(errors, best):
+    config = experiment({"letkf": GRID})
+    trials = tuning_rows(dict(enumerate((0.5, 0.4, 0.3, 0.2, 0.9, 0.9))))
+    finals = tuning_rows(dict(enumerate(errors)))
+    method = tuned(config, trials, finals).cases["one"].methods["letkf"]
+    assert method == config.cases["one"].methods["letkf"].changed(method_trials(config)[best])
+    assert not tuned(config, trials, finals[1:]).cases["one"].methods
+
+
+def method_trials(config):
+    return config.cases["one"].methods["letkf"].trials()
 
 
 def test_that_a_method_whose_trials_failed_is_not_run_and_the_others_are(tmp_path):
@@ -163,7 +189,7 @@ def test_that_a_method_whose_trials_failed_is_not_run_and_the_others_are(tmp_pat
         ({"tune": {"radius": [2.0, 0.0]}}, "tune.radius.1"),
         ({"tune": {"radius": [2.0], "inflation": [1.0, -1.0]}}, "tune.inflation.1"),
         ({"tune": {"radius": [2.0], "inflaton": [1.0]}}, "did you mean 'inflation'"),
-        ({"tune": {"radius": [1.0 * k for k in range(1, 32)]}}, "31 trials; every method has 30"),
+        ({"tune": {"radius": [1.0 * k for k in range(1, 22)]}}, "21 trials; every method has 20"),
         ({"tune": {"radius": []}}, "at least 1 item"),
     ],
 )
