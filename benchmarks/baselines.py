@@ -47,21 +47,23 @@ CASES = {
     "bao2024_warm": (ARCTAN, "truth"),
 }
 
-# Tuned settings. In brackets the RMSE on the tuning seeds of the best, and of its neighbours.
+# Tuned settings: the lowest mean RMSE over other seeds, in runs as long as those of the table. A setting that loses the
+# truth once in sixty runs is not seen in short trials, and may cost one of the five seeds below.
 #
-# sakov2008, N = 7, 500 cycles after 100, seeds 101-102, rotated:
-#     radius       6             7             8             10
-#     1.02         .217          .208
-#     1.03         .210          .209         [.204]
-#     1.04         .217          .214          .204
-#   without rotation the best is .210 (radius 6, 1.02).
-LETKF_SAKOV_7 = dict(radius=8.0, inflation=1.03, rotate=True)
-# sakov2008, N = 20, 2000 cycles after 100, seeds 101-102, rotated (not rotated):
-#     radius       15            18            22
-#     1.010                      .180 (.178)        (.180)
-#     1.015        .179 (.181)  [.179](.180)   .178 (.181)
-#     1.020        .180 (.183)   .179          .180 (.182)
-LETKF_SAKOV_20 = dict(radius=18.0, inflation=1.015, rotate=True)
+# sakov2008, N = 7, seeds 101 to 110, rotated (not rotated); * one or two runs lost the truth:
+#     radius       5             6             7             8
+#     1.03         .229 (.227)   .220 (.221)   .216 (.233*)  .334* (.340*)
+#     1.04         .228 (.229)   .221 (.222)  [.216](.218)   .217 (.216)
+#     1.05         .233 (.235)   .225 (.227)   .220 (.222)   .216 (.219)
+#     1.06         .240 (.241)   .231 (.234)   .226 (.227)   .222 (.224)
+LETKF_SAKOV_7 = dict(radius=7.0, inflation=1.04, rotate=True)
+# sakov2008, N = 20, rotated (not rotated), seeds 101 to 110, and in the last column 101 to 160:
+#     radius       10            15            18            18, sixty seeds
+#     1.015        .187          .180          .179          .184, one lost
+#     1.020        .188 (.191)   .181 (.185)   .180 (.184)  [.180], none lost
+#     1.025        .191 (.195)   .184 (.188)   .183 (.187)
+#     1.030        .195 (.199)   .188 (.193)   .186 (.191)
+LETKF_SAKOV_20 = dict(radius=18.0, inflation=1.02, rotate=True)
 # bao2024, N = 20, 300 cycles after 400, seeds 101-132: runs that found the truth (of 32), and their mean.
 #     radius       5             5.5           6             6.5           7
 #     1.08         25 .0471
@@ -127,10 +129,11 @@ ENTRIES = [
 ]
 # case, members, seeds, cycles, burn-in, grid of LETKF settings
 TUNING: list[tuple[str, int, range, int, int, dict[str, Any]]] = [
-    ("sakov2008", 7, range(101, 103), 500, 100,
-     dict(radius=(5, 6, 7, 8, 10), inflation=(1.02, 1.03, 1.04, 1.06), rotate=(False, True))),
-    ("sakov2008", 20, range(101, 103), 2000, 100,
-     dict(radius=(15, 18, 22), inflation=(1.01, 1.015, 1.02), rotate=(False, True))),
+    ("sakov2008", 7, range(101, 111), CYCLES, BURN_IN,
+     dict(radius=(5, 6, 7, 8), inflation=(1.03, 1.04, 1.05, 1.06), rotate=(True, False))),
+    ("sakov2008", 20, range(101, 111), CYCLES, BURN_IN,
+     dict(radius=(10, 15, 18), inflation=(1.015, 1.02, 1.025, 1.03), rotate=(True, False))),
+    ("sakov2008", 20, range(101, 161), CYCLES, BURN_IN, dict(radius=(15, 18), inflation=(1.015, 1.02), rotate=(True,))),
     ("bao2024", 20, range(101, 133), 300, 400, dict(radius=(5, 5.5, 6, 6.5, 7), inflation=(1.08, 1.09, 1.1, 1.11))),
     ("bao2024_warm", 20, range(101, 103), 500, 100, dict(radius=(10, 15, 18, 22), inflation=(1.01, 1.02, 1.03))),
 ]  # fmt: skip

@@ -31,8 +31,8 @@ class Cycles(NamedTuple):
 FILTERS = {
     "etkf 28": Cycles(ETKF(MODEL, inflation=1.02), 28, 1000, 5.0),
     "enkf 40": Cycles(StochasticEnKF(MODEL, inflation=1.06), 40, 1000, 5.0),
-    "letkf 7": Cycles(LETKF(MODEL, radius=8.0, inflation=1.03, rotate=True), 7, 1000, 15.0),
-    "letkf 20": Cycles(LETKF(MODEL, radius=18.0, inflation=1.015, rotate=True), 20, 1000, 6.0),
+    "letkf 7": Cycles(LETKF(MODEL, radius=7.0, inflation=1.04, rotate=True), 7, 1000, 15.0),
+    "letkf 20": Cycles(LETKF(MODEL, radius=18.0, inflation=1.02, rotate=True), 20, 1000, 6.0),
     "ienks 20, lag 8, 10 iterations": Cycles(IEnKS(MODEL, lag=8, inflation=1.02), 20, 1000, 30.0),
     "ienks 20, lag 8, to one tolerance": Cycles(IEnKS(MODEL, lag=8, inflation=1.02, tolerance=0.2), 20, 1000, 30.0),
 }

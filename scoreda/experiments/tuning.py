@@ -1,10 +1,10 @@
 """Tuning in two rounds, on twins that are used for nothing else.
 
 Every combination of the values under `tune:` is tried for a while. The few best then run the case as long as it will be
-scored, or nearly: the setting with the lowest error in a short run is often one that loses the truth in a long one. The
-finalist with the lowest analysis RMSE, averaged over the seeds of the tuning, is the one that is reported; a run that
-diverges with any seed loses to every one that does not. (Successive halving after Karnin, Koren and Somekh 2013, with
-one halving.)
+scored, or nearly: the setting with the lowest error in a short run is often one that loses the truth in a long one. How
+much inflation it takes to stay on the truth is what short runs tell least, so finalists differ in it. The finalist with
+the lowest analysis RMSE, averaged over the seeds of the tuning, is the one that is reported; a run that diverges with
+any seed loses to every one that does not. (Successive halving after Karnin, Koren and Somekh 2013, with one halving.)
 
 Both rounds are experiments of their own, so they are run, spread over workers and resumed as any other.
 """
@@ -122,9 +122,12 @@ def _best(case: str, method: str, settings: Settings, config: Experiment, trials
 
 
 def _finalists(case: str, method: str, settings: Settings, config: Experiment, trials: Rows) -> list[int]:
-    """Return the numbers of the best trials; none if any is missing."""
-    ranked = _ranked(case, method, range(len(settings.trials())), config, trials)
-    return ranked[: config.tuning.finalists]
+    """Return the numbers of the best trials, one for each inflation that was tried; none if any is missing."""
+    values = settings.trials()
+    best: dict[float, int] = {}
+    for trial in _ranked(case, method, range(len(values)), config, trials):
+        best.setdefault(values[trial].get("inflation", trial), trial)
+    return list(best.values())[: config.tuning.finalists]
 
 
 def _ranked(case: str, method: str, numbers: Sequence[int], config: Experiment, rows: Rows) -> list[int]:
