@@ -12,6 +12,7 @@ import numpy as np
 from scoreda.assimilation import ETKF, LETKF, SerialEnSRF, State
 from scoreda.models import Lorenz05, Lorenz96, TwoScaleLorenz96
 from scoreda.observations import EveryNth, GaussianError, Observation
+from scoreda.verification.score_kernels import energy_scores, member_statistics
 
 rng = np.random.default_rng(1)
 models = [Lorenz96(40), Lorenz96(3000), Lorenz05(240), TwoScaleLorenz96()]
@@ -23,6 +24,8 @@ obs = Observation(0.05, rng.normal(size=20), operator, GaussianError(0.5, 20))
 for method in (ETKF(model), LETKF(model, radius=4.0, rotate=True), SerialEnSRF(model, radius=4.0)):
     state, _ = method.step(State(0.0, 2 + rng.normal(size=(9, 40))), obs, rng)
     results.append(state.ensemble)
+E, x = rng.normal(size=(3, 9, 70)), rng.normal(size=(3, 70))
+results.extend([member_statistics(E, x), energy_scores(E, x)])
 print([hashlib.sha256(np.ascontiguousarray(r).tobytes()).hexdigest()[:12] for r in results])
 """
 

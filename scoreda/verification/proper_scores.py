@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from scoreda.verification.arrays import checked, undefined
 
-__all__ = ["energy_score", "gaussian_log_score", "log_score"]
+__all__ = ["energy_score", "gaussian_log_score", "log_score", "log_score_of_moments"]
 
 
 def gaussian_log_score(mean: ArrayLike, variance: ArrayLike, x: ArrayLike) -> np.ndarray:
@@ -48,16 +48,19 @@ def log_score(E: ArrayLike, x: ArrayLike) -> np.ndarray:
 
     Source: Siegert et al. (2019), The ensemble-adjusted ignorance score, https://doi.org/10.1002/qj.3447
     """
-    from scipy.special import digamma
-
     E, x = checked(E, x)
     N = E.shape[-2]
-    if N < 4:
-        return undefined(E, x)
-    squared, variance = (E.mean(-2) - x) ** 2, E.var(-2, ddof=1)
+    return undefined(E, x) if N < 4 else log_score_of_moments(E.mean(-2), E.var(-2, ddof=1), x, N)
+
+
+def log_score_of_moments(mean: np.ndarray, variance: np.ndarray, x: np.ndarray, members: int) -> np.ndarray:
+    """Return the `log_score` `(...)` of at least 4 members from their mean and unbiased variance `(..., Nx)`."""
+    from scipy.special import digamma
+
+    N = members
     correction = digamma((N - 1) / 2) - math.log((N - 1) / 2) + 1 / N
     with np.errstate(divide="ignore", invalid="ignore"):
-        score = np.log(2 * math.pi * variance) + (N - 3) / (N - 1) * squared / variance - correction
+        score = np.log(2 * math.pi * variance) + (N - 3) / (N - 1) * (mean - x) ** 2 / variance - correction
     return 0.5 * score.mean(-1)
 
 

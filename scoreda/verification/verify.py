@@ -8,7 +8,8 @@ import xarray as xr
 from scoreda.errors import ScoredaError
 from scoreda.verification import arrays
 from scoreda.verification.calibration import SPREAD_EDGES, SpreadSkill, spread_skill
-from scoreda.verification.proper_scores import energy_score, log_score
+from scoreda.verification.proper_scores import log_score_of_moments
+from scoreda.verification.score_kernels import energy_scores, member_statistics
 from scoreda.verification.spectra import error_spectrum, spread_spectrum
 
 __all__ = ["distributions", "rank_counts", "spread_skill_of", "summary", "verify"]
@@ -52,7 +53,7 @@ def verify(run: xr.Dataset, burn_in: int = 0, lock_level: float | None = None) -
     _check(run, burn_in)
     series = {name: np.full(run.sizes["time"], np.nan) for name in LONG_NAMES}
     for part in _chunks(run):
-        truth = run["truth"][part].values
+        truth = _truth(run, part)
         found = _analysis_scores(_ensemble(run, "analysis", part), truth)
         if "prior" in run:
             found |= _forecast_scores(_ensemble(run, "prior", part), truth)
@@ -60,10 +61,10 @@ def verify(run: xr.Dataset, burn_in: int = 0, lock_level: float | None = None) -
             series[name][part] = values
     if "chi2" in run:
         series["chi2"][:] = run["chi2"].values
-    scores = xr.Dataset({k: ("time", v, {"long_name": LONG_NAMES[k], "units": "1"}) for k, v in series.items()})
-    scores = scores.assign_coords(time=run["time"])
+    recorded = {k: ("time", v, {"long_name": LONG_NAMES[k], "units": "1"}) for k, v in series.items()}
+    scores = xr.Dataset(recorded, coords={"time": run["time"]})
     scores.attrs = {"method": str(run.attrs.get("method", "")), "burn_in": burn_in}
-    scores.attrs |= _summarise(scores, burn_in, int(run.attrs.get("diverged", -1)), lock_level)
+    scores.attrs |= _summarise(series, burn_in, int(run.attrs.get("diverged", -1)), lock_level)
     return scores
 
 
@@ -92,7 +93,7 @@ def rank_counts(run: xr.Dataset, burn_in: int = 0, rng: np.random.Generator | No
     members = run.sizes["member"]
     counts = np.zeros(members + 1, dtype=np.int64)
     for part in _chunks(run, burn_in):
-        ranks = arrays.ranks(_ensemble(run, "analysis", part), run["truth"][part].values, rng)
+        ranks = arrays.ranks(_ensemble(run, "analysis", part), _truth(run, part), rng)
         counts += arrays.rank_histogram(ranks, members)
     return counts
 
@@ -113,7 +114,7 @@ def distributions(run: xr.Dataset, burn_in: int = 0) -> xr.Dataset:
     bins = np.zeros((3, len(SPREAD_EDGES) - 1))
     spectra = np.zeros((2, run.sizes["space"] // 2 + 1))
     for part in _chunks(run, burn_in):
-        E, x = _ensemble(run, "analysis", part), run["truth"][part].values
+        E, x = _ensemble(run, "analysis", part), _truth(run, part)
         bins += np.stack(spread_skill(E, x))
         spectra += np.stack([error_spectrum(E, x).sum(0), spread_spectrum(_thinned(E)).sum(0)])
     error, spread = spectra / (run.sizes["time"] - burn_in)
@@ -133,28 +134,38 @@ def spread_skill_of(statistics: xr.Dataset) -> SpreadSkill:
 
 
 def _analysis_scores(E: np.ndarray, x: np.ndarray) -> dict[str, np.ndarray]:
-    E = E.astype(np.float64)
-    bounds, members = arrays.rank_bounds(E, x), E.shape[-2]
-    return {
-        "rmse_a": arrays.rmse(E, x),
-        "bias_a": arrays.bias(E, x),
-        "spread_a": arrays.spread(E),
-        "crps_a": arrays.crps(E, x),
-        "log_score_a": log_score(E, x),
-        "energy_score_a": energy_score(_thinned(E), x),
-        "coverage50_a": arrays.covered(*bounds, members, 0.5),
-        "coverage90_a": arrays.covered(*bounds, members, 0.9),
+    mean, variance, crps, low, high = member_statistics(E, x)
+    members = E.shape[1]
+    scores = _moment_scores(mean, variance, crps, x, "a") | {
+        "bias_a": (mean - x).mean(-1),
+        "energy_score_a": energy_scores(_thinned(E), x),
+        "coverage50_a": arrays.covered(low, high, members, 0.5),
+        "coverage90_a": arrays.covered(low, high, members, 0.9),
     }
+    if members >= 4:
+        scores["log_score_a"] = log_score_of_moments(mean, variance, x, members)
+    return scores
 
 
 def _forecast_scores(E: np.ndarray, x: np.ndarray) -> dict[str, np.ndarray]:
-    E = E.astype(np.float64)
-    return {"rmse_f": arrays.rmse(E, x), "spread_f": arrays.spread(E), "crps_f": arrays.crps(E, x)}
+    mean, variance, crps, *_ = member_statistics(E, x)
+    return _moment_scores(mean, variance, crps, x, "f")
+
+
+def _moment_scores(
+    mean: np.ndarray, variance: np.ndarray, crps: np.ndarray, x: np.ndarray, which: str
+) -> dict[str, np.ndarray]:
+    """Return error, spread and CRPS of every field; the arguments `(time, Nx)` are those of every variable."""
+    return {
+        f"rmse_{which}": np.sqrt(((mean - x) ** 2).mean(-1)),
+        f"spread_{which}": np.sqrt(variance.mean(-1)),
+        f"crps_{which}": crps.mean(-1),
+    }
 
 
 def _thinned(E: np.ndarray) -> np.ndarray:
     """Return every k-th member, at most `THINNED_TO` of them."""
-    return E[:, :: -(-E.shape[1] // THINNED_TO)]
+    return np.ascontiguousarray(E[:, :: -(-E.shape[1] // THINNED_TO)])
 
 
 def _check(run: xr.Dataset, burn_in: int) -> None:
@@ -176,14 +187,28 @@ def _chunks(run: xr.Dataset, start: int = 0) -> Iterator[slice]:
 
 
 def _ensemble(run: xr.Dataset, name: str, part: slice) -> np.ndarray:
-    return run[name].isel(time=part).transpose("time", "member", "space").values
+    """Return the ensembles `(time, N, Nx)` of some cycles."""
+    return _float64(run[name].isel(time=part).transpose("time", "member", "space"))
 
 
-def _summarise(scores: xr.Dataset, burn_in: int, diverged: int, lock_level: float | None) -> dict[str, float]:
-    scored = scores.isel(time=slice(burn_in, None))
-    means = {name: float(scored[name].mean(skipna=name == "chi2")) for name in LONG_NAMES}
-    lock = np.nan if lock_level is None else _lock_cycle(scores["rmse_a"].values, 2 * lock_level)
-    return means | {"diverged": diverged, "cycles": scored.sizes["time"], "lock_cycles": lock}
+def _truth(run: xr.Dataset, part: slice) -> np.ndarray:
+    """Return the truth `(time, Nx)` of some cycles."""
+    return _float64(run["truth"].isel(time=part).transpose("time", "space"))
+
+
+def _float64(values: xr.DataArray) -> np.ndarray:
+    """Return the values in the memory layout of the kernels, which do not check it."""
+    return np.ascontiguousarray(values.values, dtype=np.float64)
+
+
+def _summarise(
+    series: dict[str, np.ndarray], burn_in: int, diverged: int, lock_level: float | None
+) -> dict[str, float]:
+    scored = {name: values[burn_in:] for name, values in series.items()}
+    scored["chi2"] = scored["chi2"][~np.isnan(scored["chi2"])]
+    means = {name: float(values.mean()) if values.size else np.nan for name, values in scored.items()}
+    lock = np.nan if lock_level is None else _lock_cycle(series["rmse_a"], 2 * lock_level)
+    return means | {"diverged": diverged, "cycles": scored["rmse_a"].size, "lock_cycles": lock}
 
 
 def _lock_cycle(rmse: np.ndarray, below: float) -> int:

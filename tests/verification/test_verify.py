@@ -49,7 +49,7 @@ def test_that_each_cycle_is_scored_as_by_the_array_core():
     }
     assert set(scores.data_vars) == set(expected)
     for name, values in expected.items():
-        np.testing.assert_array_equal(scores[name], values)
+        np.testing.assert_allclose(scores[name], values, rtol=0, atol=1e-12)
     np.testing.assert_array_equal(scores["time"], run["time"])
 
 
@@ -78,7 +78,7 @@ def test_that_distributions_are_those_of_the_array_core_after_burn_in(monkeypatc
 def test_that_costly_scores_of_many_members_are_those_of_every_third_on_average():
     run = make_run(cycles=200, members=250)
     E, truth = run["analysis"].values, run["truth"].values
-    np.testing.assert_array_equal(verify(run)["energy_score_a"], energy_score(E[:, ::3], truth))
+    np.testing.assert_allclose(verify(run)["energy_score_a"], energy_score(E[:, ::3], truth), rtol=0, atol=1e-12)
     assert verify(run)["energy_score_a"].mean() == pytest.approx(energy_score(E, truth).mean(), rel=0.01)
 
 
