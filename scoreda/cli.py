@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from scoreda import __version__
 from scoreda.errors import ScoredaError
 
 __all__ = ["main"]
+
+T = TypeVar("T")
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -99,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(assimilate)
     _add_out(assimilate)
     _add_resume(assimilate)
+    _add_memory(assimilate, "a run that takes more is streamed to its file, the network evaluated in tiles")
     _add_device(assimilate)
 
     forecast = _add(commands, "forecast", _forecast, "ensemble forecasts from analyses")
@@ -220,7 +223,7 @@ def _train(args: argparse.Namespace) -> None:
     from scoreda.experiments.train import train_prior
 
     config = load_config(Training, _config(args), args.overrides)
-    memory = _memory(args) or math.inf
+    memory = _memory(args, math.inf)
     if not _dry(args, config, memory):
         train_prior(resolved(config), args.out, _device(args), args.resume, args.overwrite, memory)
         if os.environ.get("RANK", "0") == "0":  # the others of `torchrun` have written nothing
@@ -230,7 +233,7 @@ def _train(args: argparse.Namespace) -> None:
 def _sample(args: argparse.Namespace) -> None:
     from scoreda.experiments.sample import describe_samples, write_samples
 
-    memory = _memory(args)
+    memory = _memory(args, None)
     if args.dry_run:
         print(describe_samples(args.prior, args.number, args.size, memory), end="")
         return
@@ -244,12 +247,14 @@ def _assimilate(args: argparse.Namespace) -> None:
     from scoreda.experiments.run import run_experiment
 
     config = load_config(Experiment, _config(args), args.overrides)
-    if _dry(args, config):
+    memory = _memory(args, math.inf)
+    if _dry(args, config, memory):
         return
     folder = RunFolder(Path(args.out))
     if not (args.resume or args.overwrite) and any(folder.analysis(*cell).is_file() for cell in config.cells()):
         raise ScoredaError(f"{args.out} holds analyses. Pass --resume to continue, or --overwrite to start again.")
-    _show(run_experiment(config, args.out, _device(args), args.overwrite), args.out, report=False)
+    rows = run_experiment(config, args.out, _device(args), args.overwrite, memory=memory)
+    _show(rows, args.out, report=False)
 
 
 def _forecast(args: argparse.Namespace) -> None:
@@ -331,10 +336,11 @@ def _device(args: argparse.Namespace) -> str:
     return resolve_device(args.device)
 
 
-def _memory(args: argparse.Namespace) -> int | None:
+def _memory(args: argparse.Namespace, without: T) -> int | T:
+    """Return the bytes of --memory, or what stands for no limit."""
     from scoreda.experiments.memory import parse_size
 
-    return None if args.memory is None else parse_size(args.memory)
+    return without if args.memory is None else parse_size(args.memory)
 
 
 def _dry(args: argparse.Namespace, config: Any, memory: float = math.inf) -> bool:

@@ -11,17 +11,20 @@ import os
 import sys
 import time
 import zlib
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scoreda.experiments.budget import UNLIMITED, Budget, budget_of
 from scoreda.experiments.case import Case
 from scoreda.experiments.folder import RunFolder, write_text
 from scoreda.experiments.method_settings import Parts
 from scoreda.experiments.scores import score_run
+from scoreda.experiments.streaming import Run, held, streamed
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -120,10 +123,10 @@ class Cell:
         return Outcome(self, failure=why)
 
 
-def run_cell(cell: Cell) -> Outcome:
-    """Run a cell, or find that it has run, and return its scores; what goes wrong is told, not raised."""
+def run_cell(cell: Cell, memory: float = math.inf) -> Outcome:
+    """Run a cell within `memory` bytes, or find that it has run; return scores. What goes wrong is told, not raised."""
     try:
-        found = cell.stored() or _run(cell)
+        found = cell.stored() or _run(cell, memory)
     except Exception as error:
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         return cell.failed(f"{kind}{error}")
@@ -146,17 +149,17 @@ def one_thread() -> None:
             sys.modules[library].set_num_threads(1)
 
 
-def parts_of(cell: Cell) -> Parts:
+def parts_of(cell: Cell, budget: Budget = UNLIMITED) -> Parts:
     """Return what the method of a cell is made from; what takes long is computed by the first call in a process."""
     model = cell.settings.model
     return Parts(
         model.build(),
         lambda: _climatology(model.model_dump_json(), cell.twin_seed, cell.case),
-        lambda: _prior(cell.prior, cell.device),
+        lambda: budget.of_prior(_prior(cell.prior, cell.device)),
     )
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=1)  # cells come case by case, and a climatology may be as large as a run
 def _climatology(model: str, twin_seed: int, case: str) -> "Climatology":
     from scoreda.datasets import climatology
     from scoreda.experiments.case import ModelSection
@@ -171,32 +174,43 @@ def _prior(name: str, device: str) -> "Prior":
     return load_prior(name, device)
 
 
-def _run(cell: Cell) -> dict[str, Any]:
+def _run(cell: Cell, memory: float) -> dict[str, Any]:
     """Run the method, write what is kept, and return scores and time."""
     clock = time.perf_counter()
-    run = _assimilated(cell)
-    seconds = round(time.perf_counter() - clock, 3)
-    row, statistics = _scored(cell, run)
+    with _assimilated(cell, memory) as run:
+        seconds = round(time.perf_counter() - clock, 3)
+        row, statistics = _scored(cell, run.dataset)
+        _keep(cell, run, statistics)
     found = {"row": row, "seconds": seconds}
-    _keep(cell, run, statistics)
     # Last, and in one step: a cell whose scores are there is finished.
     write_text(cell.result, json.dumps({"digest": cell.digest()} | found, indent=1) + "\n")
     return found
 
 
-def _assimilated(cell: Cell) -> "xr.Dataset":
-    from scoreda.assimilation import assimilate, initial_ensemble
+def _assimilated(cell: Cell, memory: float) -> AbstractContextManager[Run]:
+    """Return the run of a cell, in memory if it fits."""
     from scoreda.datasets import open_dataset
 
+    with open_dataset(cell.twin) as twin:
+        cycles = twin.sizes["time"]
+    budget = budget_of(cell.settings, cell.method, cycles, memory, lambda: _prior(cell.prior, cell.device))
+    start = partial(_start, cell, budget)
+    return streamed(cell.twin, start, cell.analysis.parent) if budget.streamed else held(cell.twin, start)
+
+
+def _start(cell: Cell, budget: Budget, twin: "xr.Dataset") -> dict[str, Any]:
+    """Return what `assimilate` takes besides the twin."""
+    from scoreda.assimilation import initial_ensemble
+
     case = cell.settings
-    with open_dataset(cell.twin, needs=("obs",)) as twin:
-        twin = twin.load()
-    method = case.methods[cell.method].build(parts_of(cell))
     # Not named after the method: all methods of one size start from the same ensemble.
     start = generator(cell.seed, cell.case, "initial")
-    E = initial_ensemble(twin, cell.members, case.initial.kind, case.initial.std, rng=start)
-    error = case.observations.assumed_error(twin.sizes["obs"])
-    return assimilate(twin, method, E, rng=generator(cell.seed, cell.case, cell.method, "analysis"), error=error)
+    return dict(
+        method=case.methods[cell.method].build(parts_of(cell, budget)),
+        ensemble=initial_ensemble(twin, cell.members, case.initial.kind, case.initial.std, rng=start),
+        rng=generator(cell.seed, cell.case, cell.method, "analysis"),
+        error=case.observations.assumed_error(twin.sizes["obs"]),
+    )
 
 
 def _scored(cell: Cell, run: "xr.Dataset") -> tuple[dict[str, Any], "xr.Dataset | None"]:
@@ -209,13 +223,13 @@ def _scored(cell: Cell, run: "xr.Dataset") -> tuple[dict[str, Any], "xr.Dataset 
     }, statistics
 
 
-def _keep(cell: Cell, run: "xr.Dataset", statistics: "xr.Dataset | None") -> None:
+def _keep(cell: Cell, run: Run, statistics: "xr.Dataset | None") -> None:
     """Write the ensembles, or what the report needs of them where only that is kept."""
     from scoreda.datasets import write_dataset
     from scoreda.datasets.provenance import provenance
 
-    run.attrs |= provenance(str(cell), cell.seed, cell=cell.content()) | {"history": run.attrs["history"]}
+    history = {"history": run.dataset.attrs["history"]}
     if cell.ensembles:
-        write_dataset(run, cell.analysis)
+        run.write(provenance(str(cell), cell.seed, cell=cell.content()) | history, cell.analysis)
     elif statistics is not None:
         write_dataset(statistics.astype(np.float32), cell.series)

@@ -2,31 +2,36 @@
 
 import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from scoreda.experiments.config import Case, Experiment, Training, resolved
+from scoreda.experiments.budget import budgets, prior_within, run_bytes
+from scoreda.experiments.config import Experiment, Training, resolved
 from scoreda.experiments.memory import LIBRARIES
 from scoreda.experiments.memory import readable as _size
 from scoreda.experiments.tuning import trials_of
 from scoreda.experiments.yaml_source import dump
+
+if TYPE_CHECKING:
+    from scoreda.diffusion import Prior
 
 __all__ = ["describe"]
 
 
 def describe(config: Experiment | Training, memory: float = math.inf) -> str:
     """Return the resolved configuration, and what running it within `memory` bytes takes as YAML comments below."""
-    lines = _of_training(config, memory) if isinstance(config, Training) else _of_experiment(config)
+    lines = _of_training(config, memory) if isinstance(config, Training) else _of_experiment(config, memory)
     return dump(resolved(config)) + "".join(f"# {line}\n" for line in lines)
 
 
-def _of_experiment(config: Experiment) -> Iterator[str]:
-    runs = [_run_bytes(case, case.members_of(method)) for case in config.cases.values() for method in case.methods]
+def _of_experiment(config: Experiment, memory: float) -> Iterator[str]:
+    runs = [run_bytes(case, method, case.length or 0) for case in config.cases.values() for method in case.methods]
     for name, case in config.cases.items():
         size = case.model.build().size
         observed = case.observations.build_operator(size).size
         yield f"{name}: state ({size},), observations ({case.length or 'all in the file'}, {observed})"
         for method in case.methods:
             members = case.members_of(method)
-            analysis = f"analysis.nc {_size(_run_bytes(case, members))} for each seed"
+            analysis = f"analysis.nc {_size(run_bytes(case, method, case.length or 0))} for each seed"
             kept = analysis if config.ensembles else "scores alone"
             yield f"{name}, {method}: ensemble ({members}, {size}), {kept}"
     yield f"cells: {len(list(config.cells()))}; files {_size(sum(runs) * len(config.seeds) * config.ensembles)}"
@@ -39,18 +44,29 @@ def _of_experiment(config: Experiment) -> Iterator[str]:
         finals = sum(min(count, tuning.finalists) for count in counts) * len(tuning.seeds)
         first = f"{len(list(trials.cells()))} cells of up to {tuning.cycles} cycles"
         yield f"tuning: {first}, then {finals} of up to {tuning.final_cycles}, before that"
-    # A run holds its rows, and once more while the file is written.
-    yield f"memory: about {_size(LIBRARIES + 2 * max(runs))} for each worker"
-    if config.needs_prior():
-        from scoreda.diffusion import load_prior
+    prior = _prior(config) if config.needs_prior() else None
+    if math.isinf(memory):
+        # A run holds its rows, and once more while the file is written.
+        yield f"memory: about {_size(LIBRARIES + 2 * max(runs))} for each worker"
+    else:
+        yield from _within(memory, config, prior)
+    if prior is not None:
+        yield f"prior: {config.prior}, {sum(p.numel() for p in prior.denoiser.parameters()):,} parameters"
 
-        weights = load_prior(config.prior).denoiser.parameters()
-        yield f"prior: {config.prior}, {sum(p.numel() for p in weights):,} parameters"
+
+def _prior(config: Experiment) -> "Prior":
+    from scoreda.diffusion import load_prior
+
+    return load_prior(config.prior)
 
 
-def _run_bytes(case: Case, members: int) -> float:
-    """Return the size of forecast and analysis of one cell in single precision."""
-    return 2 * 4.0 * (case.length or 0) * members * case.model.build().size
+def _within(memory: float, config: Experiment, prior: "Prior | None") -> Iterator[str]:
+    """Yield how every method is run within so many bytes, and what the largest takes."""
+    prior_within(config, memory, prior)
+    found = list(budgets(config, memory, prior))
+    for case, method, budget in found:
+        yield from (f"{case}, {method}, {line}" for line in budget.lines())
+    yield f"memory: {max((budget for *_, budget in found), key=lambda budget: budget.bytes)}"
 
 
 def _of_training(config: Training, memory: float) -> Iterator[str]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from scoreda.diffusion import Prior
     from scoreda.diffusion.networks import Tiling
 
-__all__ = ["LIBRARIES", "Draws", "draws_within", "parse_size", "readable"]
+__all__ = ["LIBRARIES", "Draws", "draws_within", "parse_size", "readable", "tiles_in_words"]
 
 LIBRARIES = 400e6  # resident memory of Python with torch, Numba and xarray loaded, bytes
 AS_FILE = 20  # bytes for every number drawn: double precision, once more when batches are joined, single in the file
@@ -44,6 +44,12 @@ def readable(count: float) -> str:
     return f"{count:.3g} TB"
 
 
+def tiles_in_words(tiling: "Tiling", members: int) -> str:
+    """Return how a network is evaluated, with so many states at a time."""
+    edges, halo = " x ".join(map(str, tiling.edges)), tiling.locality.halo
+    return f"{tiling.tiles} tiles of {edges} points with a halo of {halo}, {members} states of each at a time"
+
+
 class Draws(NamedTuple):
     """How states are drawn within a budget: so many at a time, with a network that is given so many bytes."""
 
@@ -55,12 +61,10 @@ class Draws(NamedTuple):
 
     def lines(self) -> Iterator[str]:
         """Yield what it comes to, in words."""
-        t, halo = self.tiling, self.tiling.locality.halo
-        members = min(t.members, self.batch)
+        members = min(self.tiling.members, self.batch)
         yield f"states: ({self.number}, {', '.join(map(str, self.shape))}), {self.batch} at a time"
-        edges = " x ".join(map(str, t.edges))
-        yield f"network: {t.tiles} tiles of {edges} points with a halo of {halo}, {members} states of each at a time"
-        sampler, network = self.batch * self._points * IN_SAMPLER, members * t.bytes
+        yield f"network: {tiles_in_words(self.tiling, members)}"
+        sampler, network = self.batch * self._points * IN_SAMPLER, members * self.tiling.bytes
         parts = {"libraries": LIBRARIES, "states": self.states, "the sampler": sampler, "the network": network}
         yield f"memory: at most {readable(sum(parts.values()))}: " + ", ".join(
             f"{readable(size)} of {name}" for name, size in parts.items()

@@ -5,11 +5,13 @@ tuned first. The twin of a case depends on `twin_seed`, and with `twin_per_seed`
 """
 
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scoreda.errors import ScoredaError
+from scoreda.experiments.budget import prior_within
 from scoreda.experiments.cells import Outcome
 from scoreda.experiments.cluster import Execute, here
 from scoreda.experiments.config import Experiment, load_config
@@ -27,14 +29,23 @@ __all__ = ["pinned", "run_experiment", "run_experiments", "score_folder"]
 
 
 def run_experiment(
-    config: Experiment, out: Path | str, device: str = "cpu", overwrite: bool = False, execute: Execute = here
+    config: Experiment,
+    out: Path | str,
+    device: str = "cpu",
+    overwrite: bool = False,
+    execute: Execute = here,
+    memory: float = math.inf,
 ) -> list[dict[str, Any]]:
     """Run what has not run yet of one experiment; arguments and errors are those of `run_experiments`."""
-    return run_experiments([(config, out)], device, overwrite, execute)[0]
+    return run_experiments([(config, out)], device, overwrite, execute, memory)[0]
 
 
 def run_experiments(
-    jobs: Sequence[tuple[Experiment, Path | str]], device: str = "cpu", overwrite: bool = False, execute: Execute = here
+    jobs: Sequence[tuple[Experiment, Path | str]],
+    device: str = "cpu",
+    overwrite: bool = False,
+    execute: Execute = here,
+    memory: float = math.inf,
 ) -> list[list[dict[str, Any]]]:
     """Run every cell that has not run yet, and write `scores.csv` and `timings.csv` of every experiment.
 
@@ -43,6 +54,8 @@ def run_experiments(
         device: Where the prior's network runs.
         overwrite: Whether a run that is in a folder, of whatever configuration, is replaced.
         execute: Runs the cells, see `scoreda.experiments.cluster`.
+        memory: Bytes that a process may take; within them, runs go to files and the prior's network through tiles, and
+            the results are the same.
 
     Returns:
         The rows of each `scores.csv`.
@@ -51,15 +64,16 @@ def run_experiments(
         ScoredaError: for bad input, before anything is written; at the end, if cells failed.
     """
     pins = [(*pinned(config, device), RunFolder(Path(out))) for config, out in jobs]
-    for config, prior, folder in pins:
+    priors = [prior_within(config, memory, prior) for config, prior, _ in pins]
+    for (config, _, folder), prior in zip(pins, priors, strict=True):
         make_twins(config, folder, overwrite)
         _sample(prior, config, folder)
     failures = []
     for next_round in (_trials, _finals):
         found = [sweep for config, _, folder in pins if (sweep := next_round(config, folder, device))]
-        failures += run_sweeps(found, execute)
+        failures += run_sweeps(found, execute, memory)
     sweeps = [Sweep(_settled(config, folder, device), folder, device) for config, _, folder in pins]
-    failures += run_sweeps(sweeps, execute)
+    failures += run_sweeps(sweeps, execute, memory)
     _raise(failures)
     return [sweep.rows() for sweep in sweeps]
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from scoreda.observations import ErrorModel
+    from scoreda.verification.innovations import Departures
 
 __all__ = ["COLUMNS", "read_rows", "score_run", "text_table", "write_rows"]
 
@@ -27,6 +28,7 @@ COLUMNS = (
     "bias_a", "crps_f", "log_score_a", "energy_score_a", "coverage50_a", "rmse_a_se", "spread_skill_a", "rank_flatness",
     "desroziers_r",
 )  # fmt: skip
+PART_VALUES = 2**20  # values of an ensemble that are compared with observations at a time
 SHOWN = ("case", "method", "members", "rmse_a", "spread_a", "crps_a", "coverage90_a", "expected", "source")
 
 
@@ -85,16 +87,30 @@ def _consistency(run: "xr.Dataset", burn_in: int, error: "ErrorModel | None") ->
     Means of squares of Student-t errors hardly converge: chi-square is withdrawn for them, and this not given.
     """
     from scoreda.observations import StudentTError
-    from scoreda.verification.innovations import departures
 
     if not {"prior", "analysis", "obs"} <= {*run.variables}:
         return {}
     try:
-        found = departures(run, error, burn_in)
+        found = _departures(run, error, burn_in)
     except ScoredaError:
+        found = None
+    if found is None:
         return {}
     heavy = found.error.name == StudentTError.name
     return {"chi2": math.nan} if heavy else {"desroziers_r": found.error_ratio()}
+
+
+def _departures(run: "xr.Dataset", error: "ErrorModel | None", burn_in: int) -> "Departures | None":
+    """Return the departures of the cycles that have observations, a part of the run in memory at once; None if none."""
+    from scoreda.verification.innovations import Departures, departures
+
+    observed = burn_in + np.flatnonzero(~np.isnan(run["obs"].values[burn_in:]).all(-1))
+    parts = np.array_split(observed, -(-run["analysis"].size // PART_VALUES))
+    found = [departures(run.isel(time=part), error) for part in parts if len(part)]
+    if not found:
+        return None
+    forecast, analysis = (np.concatenate([getattr(part, name) for part in found]) for name in ("forecast", "analysis"))
+    return Departures(forecast, analysis, found[0].error)
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:

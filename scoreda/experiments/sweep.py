@@ -1,8 +1,10 @@
 """The cells of an experiment, which of them have run, and the tables of their results, written by one process."""
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from scoreda.experiments.cells import Cell, Outcome, run_cell
@@ -90,11 +92,11 @@ class Sweep:
         return found.get("seconds", self._seconds.get((cell.case, cell.method, str(cell.seed))) if found else None)
 
 
-def run_sweeps(sweeps: Sequence[Sweep], execute: Execute) -> list[Outcome]:
-    """Run what is missing of all sweeps together, write their tables, and return the cells that failed."""
+def run_sweeps(sweeps: Sequence[Sweep], execute: Execute, memory: float = math.inf) -> list[Outcome]:
+    """Run what is missing of all sweeps together, each cell within `memory` bytes; return the cells that failed."""
     owners = {cell: sweep for sweep in sweeps for cell in sweep.missing()}
     failures = []
-    for outcome in _reported(execute(run_cell, owners), owners):
+    for outcome in _reported(execute(partial(run_cell, memory=memory), owners), owners):
         owners[outcome.cell].take(outcome)
         failures += [outcome] if outcome.failure else []
     for sweep in sweeps:

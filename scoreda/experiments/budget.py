@@ -1,0 +1,179 @@
+"""How an experiment stays within a budget of memory: what a cell takes, and what goes to a file or through tiles.
+
+Forecast and analysis of a run, and the network of the prior, are what can do with less: a run that does not fit is
+written to its file cycle by cycle, and the network is evaluated in tiles in what is left.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from scoreda.errors import ScoredaError
+from scoreda.experiments.case import Case
+from scoreda.experiments.memory import AS_FILE, IN_SAMPLER, LIBRARIES, readable, tiles_in_words
+
+if TYPE_CHECKING:
+    from scoreda.diffusion import Prior
+    from scoreda.diffusion.networks import Tiling
+    from scoreda.experiments.config import Experiment
+
+__all__ = ["UNLIMITED", "Budget", "budget_of", "budgets", "prior_within", "run_bytes"]
+
+DOUBLE = 8
+NETWORK = 64e6  # bytes that a network gets before a run is held in memory: larger tiles are hardly faster
+SCORES = 20e6  # bytes of the cycles that are scored at a time, and of what is made of them
+DRAWN = 500  # states of the prior, and of the climate, that every run leaves for its report
+
+# What a step of a method holds at a time, in numbers of double precision, as measured.
+ENSEMBLES = 12  # for every member and variable
+NEAR = 32  # for every observation and grid point of the radius
+CLIMATE, COVARIANCES = 4 * 4000, 2  # for every variable, and pair of them: a climatology, and the one before it
+MATRICES = {  # for every pair of variables
+    "enkf": 6, "denkf": 6, "bootstrap_pf": 5, "optimal_pf": 8, "oi": 5, "persistence": 5, "3dvar": 7, "4dvar": 17,
+    "extended_kalman": 8, "coupled_score_filter": 12, "score4d": 40,
+}  # fmt: skip
+TAPERED = {"enkf", "denkf"}  # those that make matrices only to localise them
+
+
+class Budget(NamedTuple):
+    """How a cell is run.
+
+    Attributes:
+        parts: Bytes at a time, by what they are for.
+        streamed: Bytes of the run, if it goes to a file cycle by cycle; otherwise 0.
+        for_network: Bytes for the network of the prior; infinite without a limit.
+        tiling: How the network is evaluated; None without one, or without a limit.
+        states: How many states it is given at a time.
+    """
+
+    parts: dict[str, float]
+    streamed: float = 0.0
+    for_network: float = math.inf
+    tiling: "Tiling | None" = None
+    states: int = 0
+
+    def of_prior(self, prior: "Prior") -> "Prior":
+        """Return the prior with its network within the budget."""
+        return prior if math.isinf(self.for_network) else prior.within(int(self.for_network))
+
+    @property
+    def bytes(self) -> float:
+        """All parts together."""
+        return sum(self.parts.values())
+
+    def lines(self) -> Iterator[str]:
+        """Yield what is done to stay within it, in words."""
+        if self.streamed:
+            yield f"run: {readable(self.streamed)}, streamed to a file cycle by cycle"
+        if self.tiling:
+            yield f"network: {tiles_in_words(self.tiling, self.states)}"
+
+    def __str__(self) -> str:
+        """Return the sum and the parts in words."""
+        parts = ", ".join(f"{readable(size)} of {name}" for name, size in self.parts.items() if size)
+        return f"at most {readable(self.bytes)}: {parts}"
+
+
+UNLIMITED = Budget({})
+
+
+def budgets(config: "Experiment", memory: float, prior: "Prior | None") -> Iterator[tuple[str, str, Budget]]:
+    """Yield case, method and how its cells are run within `memory` bytes; errors are those of `budget_of`."""
+    for name, case in config.cases.items():
+        cycles = case.length or _cycles_of_file(case)
+        for method in case.methods:
+            yield name, method, budget_of(case, method, cycles, memory, lambda: prior)  # type: ignore[arg-type, return-value]
+
+
+def budget_of(case: Case, method: str, cycles: int, memory: float, prior: "Callable[[], Prior]") -> Budget:
+    """Return how a cell of `cycles` is run within `memory` bytes; `prior` is loaded where its network is limited.
+
+    Raises:
+        ScoredaError: if the libraries and what the method computes with, or one tile of the network, do not fit.
+    """
+    if math.isinf(memory):
+        return UNLIMITED
+    run, fixed, learned = run_bytes(case, method, cycles), Budget(_fixed(case, method, cycles)), _learned(case, method)
+    held = fixed.bytes + run + NETWORK * learned <= memory
+    budget = fixed._replace(parts=fixed.parts | {"the run": run * held}, streamed=run * (not held))
+    _check(budget, memory, method)
+    if not learned:
+        return budget
+    size, members = case.model.build().size, case.members_of(method)
+    # Score-4D takes the derivative of the network by every variable at once.
+    whole = case.methods[method].kind == "score4d"
+    return _with_network(budget, memory, method, prior(), size, size if whole else members, whole)
+
+
+def prior_within(config: "Experiment", memory: float, prior: "Prior | None") -> "Prior | None":
+    """Return the prior as it is sampled for the report within `memory` bytes.
+
+    Raises:
+        ScoredaError: if that, or a cell of the experiment, does not fit.
+    """
+    if math.isinf(memory):
+        return prior
+    list(budgets(config, memory, prior))
+    if prior is None:
+        return None
+    size, what = max(case.model.build().size for case in config.cases.values()), "samples of the prior"
+    parts = {"libraries": LIBRARIES, what: DRAWN * size * float(AS_FILE + IN_SAMPLER + ENSEMBLES * DOUBLE)}
+    return _with_network(Budget(parts), memory, what, prior, size, DRAWN).of_prior(prior)
+
+
+def run_bytes(case: Case, method: str, cycles: int) -> float:
+    """Return the size of forecast and analysis of one cell in single precision."""
+    return 2 * 4.0 * cycles * case.members_of(method) * case.model.build().size
+
+
+def _fixed(case: Case, method: str, cycles: int) -> dict[str, float]:
+    """Return the bytes that a cell takes in any case, by what they are for; the twin while it is simulated."""
+    settings, members, size = case.methods[method], case.members_of(method), case.model.build().size
+    observed, radius = case.observations.build_operator(size).size, getattr(settings, "radius", None) or 0.0
+    ensembles = members * size * (ENSEMBLES + getattr(settings, "lag", 0))
+    dense = 0 if settings.kind in TAPERED and not radius else MATRICES.get(settings.kind, 0)
+    climate = "climatology" in settings.uses().values()
+    numbers = {
+        "the twin": 2 * cycles * (size + observed),
+        "the climatology": climate * (CLIMATE * size + COVARIANCES * size**2),
+        "the method": ensembles + NEAR * radius * observed + dense * size**2,
+    }
+    states = _learned(case, method) * IN_SAMPLER * members * size
+    found = {"libraries": LIBRARIES} | {name: DOUBLE * float(number) for name, number in numbers.items()}
+    return found | {"the method": found["the method"] + states, "the scores": SCORES}
+
+
+def _learned(case: Case, method: str) -> bool:
+    return "prior" in case.methods[method].uses().values()
+
+
+def _with_network(
+    budget: Budget, memory: float, what: str, prior: "Prior", size: int, batch: int, differentiated: bool = False
+) -> Budget:
+    """Return a budget with what is left of it for the network, which is given `batch` states of `size` points."""
+    _check(budget, memory, what)
+    left = memory - budget.bytes
+    try:
+        network = prior.within(int(left)).denoiser.network
+        tiling = network.tiling((prior.channels or 1, size), prior.dtype.itemsize, differentiated)  # type: ignore[operator]
+    except ValueError as error:
+        raise ScoredaError(f"{what}: {error} All else takes {budget}. Give more --memory.") from error
+    states = min(tiling.members, batch)
+    parts = budget.parts | {"the network": states * tiling.bytes}
+    return budget._replace(parts=parts, for_network=left, tiling=tiling, states=states)
+
+
+def _check(budget: Budget, memory: float, what: str) -> None:
+    """Raise ScoredaError if a budget is larger than the memory."""
+    if budget.bytes > memory:
+        raise ScoredaError(
+            f"{what}: --memory {readable(memory)} is too little even if runs go to files. It takes {budget}. "
+            f"Give --memory {math.ceil(budget.bytes / 1e6)}MB, or take fewer members or variables."
+        )
+
+
+def _cycles_of_file(case: Case) -> int:
+    from scoreda.datasets import open_dataset
+
+    with open_dataset(case.observations.file or "", needs=("obs", "time")) as ds:
+        return ds.sizes["time"]
