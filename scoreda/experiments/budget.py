@@ -6,6 +6,7 @@ written to its file cycle by cycle, and the network is evaluated in tiles in wha
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from scoreda.errors import ScoredaError
@@ -20,19 +21,21 @@ if TYPE_CHECKING:
 __all__ = ["UNLIMITED", "Budget", "budget_of", "budgets", "prior_within", "run_bytes"]
 
 DOUBLE = 8
+TORCH = 200e6  # bytes of PyTorch with what its derivatives load, beyond those of the libraries
 NETWORK = 64e6  # bytes that a network gets before a run is held in memory: larger tiles are hardly faster
 SCORES = 20e6  # bytes of the cycles that are scored at a time, and of what is made of them
 DRAWN = 500  # states of the prior, and of the climate, that every run leaves for its report
 
 # What a step of a method holds at a time, in numbers of double precision, as measured.
-ENSEMBLES = 12  # for every member and variable
-NEAR = 32  # for every observation and grid point of the radius
+ENSEMBLES, LAGGED = 12, 3  # for every member and variable; and for each observation time of a smoother's lag
+NEAR = 64  # for every observation and grid point of the radius, those of the network before it among them
 CLIMATE, COVARIANCES = 4 * 4000, 2  # for every variable, and pair of them: a climatology, and the one before it
 MATRICES = {  # for every pair of variables
     "enkf": 6, "denkf": 6, "bootstrap_pf": 5, "optimal_pf": 8, "oi": 5, "persistence": 5, "3dvar": 7, "4dvar": 17,
     "extended_kalman": 8, "coupled_score_filter": 12, "score4d": 40,
 }  # fmt: skip
 TAPERED = {"enkf", "denkf"}  # those that make matrices only to localise them
+IN_PARTS = {"letkf": 2**14}  # observations whose neighbours are in memory at once
 
 
 class Budget(NamedTuple):
@@ -79,25 +82,36 @@ UNLIMITED = Budget({})
 
 def budgets(config: "Experiment", memory: float, prior: "Prior | None") -> Iterator[tuple[str, str, Budget]]:
     """Yield case, method and how its cells are run within `memory` bytes; errors are those of `budget_of`."""
+    load = None if prior is None else partial(lambda loaded: loaded, prior)
     for name, case in config.cases.items():
         cycles = case.length or _cycles_of_file(case)
         for method in case.methods:
-            yield name, method, budget_of(case, method, cycles, memory, lambda: prior)  # type: ignore[arg-type, return-value]
+            yield name, method, budget_of(case, method, cycles, memory, load)
 
 
-def budget_of(case: Case, method: str, cycles: int, memory: float, prior: "Callable[[], Prior]") -> Budget:
-    """Return how a cell of `cycles` is run within `memory` bytes; `prior` is loaded where its network is limited.
+def budget_of(
+    case: Case, method: str, cycles: int, memory: float, prior: "Callable[[], Prior] | None" = None
+) -> Budget:
+    """Return how a cell is run within `memory` bytes.
+
+    Args:
+        case: Of the cell.
+        method: Its name in the case.
+        cycles: Observation times.
+        memory: Infinite without a limit.
+        prior: Loads the learned prior; None if no method of the experiment uses it.
 
     Raises:
         ScoredaError: if the libraries and what the method computes with, or one tile of the network, do not fit.
     """
     if math.isinf(memory):
         return UNLIMITED
-    run, fixed, learned = run_bytes(case, method, cycles), Budget(_fixed(case, method, cycles)), _learned(case, method)
-    held = fixed.bytes + run + NETWORK * learned <= memory
-    budget = fixed._replace(parts=fixed.parts | {"the run": run * held}, streamed=run * (not held))
+    run, parts = run_bytes(case, method, cycles), _libraries(prior) | _fixed(case, method, cycles)
+    learned = prior is not None and _learned(case, method)
+    held = sum(parts.values()) + run + NETWORK * learned <= memory
+    budget = Budget(parts | {"the run": run * held}, streamed=run * (not held))
     _check(budget, memory, method)
-    if not learned:
+    if prior is None or not learned:
         return budget
     size, members = case.model.build().size, case.members_of(method)
     # Score-4D takes the derivative of the network by every variable at once.
@@ -117,7 +131,7 @@ def prior_within(config: "Experiment", memory: float, prior: "Prior | None") -> 
     if prior is None:
         return None
     size, what = max(case.model.build().size for case in config.cases.values()), "samples of the prior"
-    parts = {"libraries": LIBRARIES, what: DRAWN * size * float(AS_FILE + IN_SAMPLER + ENSEMBLES * DOUBLE)}
+    parts = _libraries(prior) | {what: DRAWN * size * float(AS_FILE + IN_SAMPLER + ENSEMBLES * DOUBLE)}
     return _with_network(Budget(parts), memory, what, prior, size, DRAWN).of_prior(prior)
 
 
@@ -126,21 +140,26 @@ def run_bytes(case: Case, method: str, cycles: int) -> float:
     return 2 * 4.0 * cycles * case.members_of(method) * case.model.build().size
 
 
+def _libraries(prior: object | None) -> dict[str, float]:
+    return {"libraries": LIBRARIES + TORCH * (prior is not None)}
+
+
 def _fixed(case: Case, method: str, cycles: int) -> dict[str, float]:
-    """Return the bytes that a cell takes in any case, by what they are for; the twin while it is simulated."""
+    """Return the bytes of a cell besides libraries, run and network; the twin is in memory where it is simulated."""
     settings, members, size = case.methods[method], case.members_of(method), case.model.build().size
-    observed, radius = case.observations.build_operator(size).size, getattr(settings, "radius", None) or 0.0
-    ensembles = members * size * (ENSEMBLES + getattr(settings, "lag", 0))
-    dense = 0 if settings.kind in TAPERED and not radius else MATRICES.get(settings.kind, 0)
+    observed, radius = case.observations.build_operator(size).size, getattr(settings, "radius", None)
+    near = 0.0 if radius is None else (radius + 1) * min(observed, IN_PARTS.get(settings.kind, observed))
+    dense = 0 if settings.kind in TAPERED and radius is None else MATRICES.get(settings.kind, 0)
+    ensembles = members * size * (ENSEMBLES + LAGGED * getattr(settings, "lag", 0))
     climate = "climatology" in settings.uses().values()
     numbers = {
         "the twin": 2 * cycles * (size + observed),
         "the climatology": climate * (CLIMATE * size + COVARIANCES * size**2),
-        "the method": ensembles + NEAR * radius * observed + dense * size**2,
+        "the method": ensembles + NEAR * near + dense * size**2,
     }
-    states = _learned(case, method) * IN_SAMPLER * members * size
-    found = {"libraries": LIBRARIES} | {name: DOUBLE * float(number) for name, number in numbers.items()}
-    return found | {"the method": found["the method"] + states, "the scores": SCORES}
+    found = {name: DOUBLE * float(number) for name, number in numbers.items()}
+    found["the method"] += _learned(case, method) * IN_SAMPLER * members * size
+    return found | {"the scores": SCORES}
 
 
 def _learned(case: Case, method: str) -> bool:

@@ -193,7 +193,8 @@ def _assimilated(cell: Cell, memory: float) -> AbstractContextManager[Run]:
 
     with open_dataset(cell.twin) as twin:
         cycles = twin.sizes["time"]
-    budget = budget_of(cell.settings, cell.method, cycles, memory, lambda: _prior(cell.prior, cell.device))
+    prior = partial(_prior, cell.prior, cell.device) if cell.prior_sha256 else None
+    budget = budget_of(cell.settings, cell.method, cycles, memory, prior)
     start = partial(_start, cell, budget)
     return streamed(cell.twin, start, cell.analysis.parent) if budget.streamed else held(cell.twin, start)
 
