@@ -103,4 +103,5 @@ def innovation_chi2(E: np.ndarray, obs: Observation) -> float:
     mean = HE.sum(0) / len(HE)
     Y = HE - mean
     variance = np.einsum("ij,ij->j", Y, Y) / (len(HE) - 1)
-    return float(np.mean((obs.values - mean) ** 2 / (variance + obs.error.variance)))
+    ratios = (obs.values - mean) ** 2 / (variance + obs.error.variance)
+    return float(ratios.sum() / ratios.size)

@@ -9,7 +9,7 @@ from scoreda.assimilation.protocol import Info, State, forecast_to, innovation_c
 from scoreda.models import Model
 from scoreda.observations import Observation
 
-__all__ = ["checked_inflation", "conclude", "forecast_and_analyse", "inflated", "rotation", "split"]
+__all__ = ["checked_inflation", "conclude", "forecast_and_analyse", "inflated", "inflated_split", "rotation", "split"]
 
 Analysis = Callable[[np.ndarray, Observation], np.ndarray | tuple[np.ndarray, dict[str, float]]]
 
@@ -43,10 +43,16 @@ def split(E: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, E - mean
 
 
-def inflated(E: np.ndarray, factor: float) -> np.ndarray:
-    """Scale the anomalies of `E` by `factor`, so the covariance by its square."""
+def inflated_split(E: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of `E` `(N, n)` and its anomalies scaled by `factor`, so the covariance by its square."""
     mean, A = split(E)
     A *= factor  # in place: ensembles of a large grid are most of the memory
+    return mean, A
+
+
+def inflated(E: np.ndarray, factor: float) -> np.ndarray:
+    """Return `E` with its anomalies scaled by `factor`."""
+    mean, A = inflated_split(E, factor)
     A += mean
     return A
 
@@ -66,4 +72,4 @@ def rotation(N: int, rng: np.random.Generator) -> np.ndarray:
     Applied to the rows of an anomaly matrix it changes neither their mean nor their covariance.
     Source: Sakov and Oke (2008), https://doi.org/10.1175/2007MWR2021.1
     """
-    return rotation_matrix(rng.normal(size=(N - 1, N - 1)))
+    return rotation_matrix(rng.standard_normal((N - 1, N - 1)))

@@ -2,7 +2,13 @@
 
 import numpy as np
 
-from scoreda.assimilation.baselines.ensembles import checked_inflation, forecast_and_analyse, inflated, rotation, split
+from scoreda.assimilation.baselines.ensembles import (
+    checked_inflation,
+    forecast_and_analyse,
+    inflated_split,
+    rotation,
+    split,
+)
 from scoreda.assimilation.baselines.kernels import square_root_update
 from scoreda.assimilation.protocol import Info, State, check_ensemble
 from scoreda.models import Model
@@ -45,7 +51,7 @@ class ETKF:
         return forecast_and_analyse(self.model, state, obs, rng, lambda E, obs: self._analyse(E, obs, rng))
 
     def _analyse(self, E: np.ndarray, obs: Observation, rng: np.random.Generator) -> np.ndarray:
-        E = inflated(E, self.inflation)
-        (mean, A), (Hx, Y) = split(E), split(obs.operator(E))
+        mean, A = inflated_split(E, self.inflation)
+        Hx, Y = split(obs.operator(mean + A))
         increment, A = square_root_update(A, Y, 1 / obs.error.variance, obs.values - Hx)
         return mean + increment + (rotation(len(A), rng) @ A if self.rotate else A)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from scoreda.assimilation.baselines.ensembles import checked_inflation, forecast_and_analyse, inflated, split
+from scoreda.assimilation.baselines.ensembles import checked_inflation, forecast_and_analyse, inflated_split, split
 from scoreda.assimilation.localisation import Distance, Localisation, Taper, gaspari_cohn, located
 from scoreda.assimilation.protocol import Info, State, check_ensemble
 from scoreda.models import Model
@@ -60,16 +60,17 @@ class StochasticEnKF:
         return forecast_and_analyse(self.model, state, obs, rng, lambda E, obs: self._analyse(E, obs, rng))
 
     def _analyse(self, E: np.ndarray, obs: Observation, rng: np.random.Generator) -> np.ndarray:
-        E = inflated(E, self.inflation)
-        HE = obs.operator(E)
+        mean, A = inflated_split(E, self.inflation)
+        E = mean + A
+        Hx, Y = split(obs.operator(E))
         _, eps = split(_gaussian_errors(obs.error, len(E), rng))
         near = tapers(self.localisation, obs.operator, "StochasticEnKF")
-        return E + increments(split(E)[1], split(HE)[1], obs.error, obs.values + eps - HE, near)
+        return E + increments(A, Y, obs.error, obs.values - Hx + eps - Y, near)
 
 
 def _gaussian_errors(error: ErrorModel, members: int, rng: np.random.Generator) -> np.ndarray:
     """Draw Gaussian errors `(N, Ny)` with the covariance of `error`, whatever its distribution."""
-    xi = rng.normal(size=(members, error.size))
+    xi = rng.standard_normal((members, error.size))
     return error.std * xi if error.independent else xi @ np.linalg.cholesky(error.covariance).T
 
 
@@ -104,8 +105,17 @@ def increments(
     """
     N, Ny = Y.shape
     if near is not None:
-        return D @ np.linalg.solve(near[1] * (Y.T @ Y) + (N - 1) * error.covariance, near[0] * (Y.T @ A))
+        return D @ np.linalg.solve(_with_errors(near[1] * (Y.T @ Y), error, N - 1), near[0] * (Y.T @ A))
     if Ny <= N:
-        return D @ np.linalg.solve(Y.T @ Y + (N - 1) * error.covariance, Y.T @ A)
+        return D @ np.linalg.solve(_with_errors(Y.T @ Y, error, N - 1), Y.T @ A)
     S = Y / error.variance if error.independent else np.linalg.solve(error.covariance, Y.T).T
     return D @ S.T @ np.linalg.solve(S @ Y.T + (N - 1) * np.eye(N), A)
+
+
+def _with_errors(C: np.ndarray, error: ErrorModel, factor: float) -> np.ndarray:
+    """Add `factor` times the error covariance to `C` `(Ny, Ny)`, in place."""
+    if error.independent:
+        C.flat[:: len(C) + 1] += factor * error.variance  # the diagonal
+    else:
+        C += factor * error.covariance
+    return C
