@@ -67,8 +67,8 @@ LETKF_SAKOV_20 = dict(radius=18.0, inflation=1.02, rotate=True)
 # bao2024, N = 20, inflation 1.1, seeds 101 to 160: runs that stayed on the truth (of 60), and their mean.
 #     radius       4             4.5           5             5.5           6             6.5
 #                 [60 .0523]     57 .0504      53 .0491      57 .0479      58 .0470      53 .0462
-#   Over 20 seeds, inflation 1.05 loses 3 to 20 of them, 1.15 and 1.2 up to 3; radius 3 with 1.1 loses none, at .0579. In
-#   shorter runs, rotated or with relaxation to the prior spread instead, fewer found the truth.
+#   Over 20 seeds, inflation 1.05 loses 3 to 20 of them, 1.15 and 1.2 up to 3; radius 3 with 1.1 loses none, at .0579.
+#   In shorter runs, rotated or with relaxation to the prior spread instead, fewer found the truth.
 LETKF_BAO = dict(radius=4.0, inflation=1.1)
 # Finding the truth from the climatology needs a small radius and a large inflation, tracking it the opposite. With the
 # settings of bao2024_warm after 200 cycles (time 20), N = 20, 200 cycles after 300, seeds 101-132; radius and inflation

@@ -18,6 +18,7 @@ from scoreda.assimilation.baselines.tridiagonal_kernels import (
 __all__ = ["local_update", "square_root_update"]
 
 SHARE = 64  # columns that a thread takes at a time
+WINDOW = 64  # columns that are multiplied by the root at a time: their solutions for all shifts stay in the cache
 
 
 @njit(**OPTIONS)
@@ -47,21 +48,33 @@ def _turn_back(V, beta, x):
 
 
 @njit(**OPTIONS)
+def _root_times(X, d, e, V, beta, shifts, weights):
+    """Return the columns of `X` multiplied by the root."""
+    X = padded(X)
+    product = np.empty(X.shape[1])
+    for k in range(len(V) - 1):
+        reflect_columns(V[k], beta[k], k + 1, X, product)
+    X = sum_of_solutions(d, e, shifts, weights, X)
+    for k in range(len(V) - 2, -1, -1):
+        reflect_columns(V[k], beta[k], k + 1, X, product)
+    return X
+
+
+@njit(**OPTIONS)
 def _update(A, Y, precision, d, rules):
     C, w = _normal_matrix(Y, precision, d)
     diagonal, e, V, beta = tridiagonal(C)
-    X = padded(A)
-    product = np.empty(X.shape[1])
     for k in range(len(V) - 1):
         reflect(V[k], beta[k], w)
-        reflect_columns(V[k], beta[k], k + 1, X, product)
     w = solutions(diagonal, e, np.zeros(1), w)[:, 0].copy()
-    shifts, weights = _root_rule(diagonal, e, rules)
-    X = sum_of_solutions(diagonal, e, shifts[1:], weights[1:], X)
     _turn_back(V, beta, w)
-    for k in range(len(V) - 2, -1, -1):
-        reflect_columns(V[k], beta[k], k + 1, X, product)
-    return w @ A, X[:, : A.shape[1]].copy()
+    shifts, weights = _root_rule(diagonal, e, rules)
+    anomalies = np.empty(A.shape)
+    for first in range(0, A.shape[1], WINDOW):
+        last = min(first + WINDOW, A.shape[1])
+        X = _root_times(A[:, first:last], diagonal, e, V, beta, shifts[1:], weights[1:])
+        anomalies[:, first:last] = X[:, : last - first]
+    return w @ A, anomalies
 
 
 @njit(**OPTIONS)

@@ -56,7 +56,7 @@ def reflect(v, beta, x):
         x[i] -= beta * product * v[i]
 
 
-@njit(**OPTIONS)
+@njit(inline="always", **OPTIONS)  # of a call, the compiler does not see that the rows do not overlap
 def _weighted_rows(v, X, first, total):
     """Set `total` to the sum of the rows of `X` from `first` on, weighted by `v`."""
     total[:] = 0.0
@@ -172,20 +172,35 @@ def solutions(d, e, shifts, x):
 
 
 @njit(**OPTIONS)
+def _downwards(X, ratio, Y):
+    """Set `Y` `(N, shifts, columns)` to `X` after the elimination."""
+    Y[0] = X[0]
+    for i in range(1, len(X)):
+        x = X[i]
+        for k in range(Y.shape[1]):
+            y, before, part = Y[i, k], Y[i - 1, k], ratio[i, k]
+            for j in range(y.size):
+                y[j] = x[j] - part * before[j]
+
+
+@njit(**OPTIONS)
+def _upwards(Y, pivot, e, weights, total):
+    """Substitute the rows of `Y` from the last to the first, and add their weighted sums over shifts to `total`."""
+    last = len(Y) - 1  # there is none after it, and e[last] is zero
+    for i in range(last, -1, -1):
+        sum_i = total[i]
+        for k in range(Y.shape[1]):
+            y, after, inverse, weight = Y[i, k], Y[min(i + 1, last), k], 1 / pivot[i, k], weights[k]
+            for j in range(y.size):
+                y[j] = (y[j] - e[i] * after[j]) * inverse
+                sum_i[j] += weight * y[j]
+
+
+@njit(**OPTIONS)
 def sum_of_solutions(d, e, shifts, weights, X):
-    """Return the sum over shifts of weight times the Y that solves (T + shift) Y = X: all columns side by side."""
+    """Return the sum over shifts of weight times the Y that solves (T + shift) Y = X: no shift waits for another."""
     pivot, ratio = _elimination(d, e, shifts)
-    total, Y = np.zeros(X.shape), np.empty(X.shape)
-    for k in range(shifts.size):
-        Y[0] = X[0]
-        for i in range(1, len(X)):
-            for j in range(X.shape[1]):
-                Y[i, j] = X[i, j] - ratio[i, k] * Y[i - 1, j]
-        Y[-1] /= pivot[-1, k]
-        total[-1] += weights[k] * Y[-1]
-        for i in range(len(X) - 2, -1, -1):
-            inverse = 1 / pivot[i, k]
-            for j in range(X.shape[1]):
-                Y[i, j] = (Y[i, j] - e[i] * Y[i + 1, j]) * inverse
-                total[i, j] += weights[k] * Y[i, j]
+    total, Y = np.zeros(X.shape), np.empty((len(X), shifts.size, X.shape[1]))
+    _downwards(X, ratio, Y)
+    _upwards(Y, pivot, e, weights, total)
     return total
