@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LIBRARIES", "Draws", "draws_within", "parse_size", "readable", "tiles_in_words"]
 
-LIBRARIES = 400e6  # resident memory of Python with torch, Numba and xarray loaded, bytes
+LIBRARIES = 450e6  # resident memory of Python with torch, Numba and xarray loaded, bytes
 AS_FILE = 20  # bytes for every number drawn: double precision, once more when batches are joined, single in the file
 IN_SAMPLER = 12 * 4  # bytes for every number of a batch under way: states, slopes and noise
 BATCH = 1000  # what is drawn at a time without a budget

@@ -162,7 +162,7 @@ def test_that_a_dry_run_tells_the_plan(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("memory", "why"), [("300MB", r"too little .* Give --memory 42\dMB"), ("0", "too little"), ("8XB", "no amount")]
+    ("memory", "why"), [("300MB", r"too little .* Give --memory 47\dMB"), ("0", "too little"), ("8XB", "no amount")]
 )
 def test_that_a_budget_that_cannot_be_kept_is_refused_before_anything_is_written(tmp_path, capsys, memory, why):
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(settings({"letkf": LETKF_2})))
