@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from scoreda.errors import ScoredaError
 from scoreda.experiments.case import Case
 from scoreda.experiments.memory import AS_FILE, IN_SAMPLER, LIBRARIES, readable, tiles_in_words
+from scoreda.experiments.tuning import trials_of
 
 if TYPE_CHECKING:
     from scoreda.diffusion import Prior
@@ -127,7 +128,8 @@ def prior_within(config: "Experiment", memory: float, prior: "Prior | None") -> 
     """
     if math.isinf(memory):
         return prior
-    list(budgets(config, memory, prior))
+    for experiment in filter(None, (config, trials_of(config))):
+        list(budgets(experiment, memory, prior))
     if prior is None:
         return None
     size, what = max(case.model.build().size for case in config.cases.values()), "samples of the prior"

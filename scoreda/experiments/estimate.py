@@ -8,7 +8,7 @@ from scoreda.experiments.budget import budgets, prior_within, run_bytes
 from scoreda.experiments.config import Experiment, Training, resolved
 from scoreda.experiments.memory import LIBRARIES
 from scoreda.experiments.memory import readable as _size
-from scoreda.experiments.tuning import trials_of
+from scoreda.experiments.tuning import number_of_finals, trials_of
 from scoreda.experiments.yaml_source import dump
 
 if TYPE_CHECKING:
@@ -38,16 +38,11 @@ def _of_experiment(config: Experiment, memory: float) -> Iterator[str]:
     trials = trials_of(config)
     if trials is not None:
         tuning = config.tuning
-        counts = [
-            len(method.trials()) for case in config.cases.values() for method in case.methods.values() if method.tune
-        ]
-        finals = sum(min(count, tuning.finalists) for count in counts) * len(tuning.seeds)
         first = f"{len(list(trials.cells()))} cells of up to {tuning.cycles} cycles"
-        yield f"tuning: {first}, then {finals} of up to {tuning.final_cycles}, before that"
+        yield f"tuning: {first}, then {number_of_finals(config)} of up to {tuning.final_cycles}, before that"
     prior = _prior(config) if config.needs_prior() else None
     if math.isinf(memory):
-        # A run holds its rows, and once more while the file is written.
-        yield f"memory: about {_size(LIBRARIES + 2 * max(runs))} for each worker"
+        yield f"memory: about {_size(LIBRARIES + max(runs))} for each worker"
     else:
         yield from _within(memory, config, prior)
     if prior is not None:

@@ -113,10 +113,11 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove the files of the run that is here, and nothing else."""
-        if self.trials.earlier():
-            self.trials.clear()
-            if not any(self.trials.path.iterdir()):
-                self.trials.path.rmdir()
+        for part in (self.trials, self.finals):
+            if part.earlier():
+                part.clear()
+                if not any(part.path.iterdir()):
+                    part.path.rmdir()
         for case in (self.earlier() or {}).get("cases", {}):
             if Path(case).name == case and any((self.path / case).glob("twin*.nc")):
                 shutil.rmtree(self.path / case)

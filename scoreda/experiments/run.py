@@ -17,7 +17,7 @@ from scoreda.experiments.cluster import Execute, here
 from scoreda.experiments.config import Experiment, load_config
 from scoreda.experiments.folder import RunFolder
 from scoreda.experiments.prior_samples import PRIOR_SAMPLES, write_prior_samples
-from scoreda.experiments.scores import write_rows
+from scoreda.experiments.scores import read_rows, write_rows
 from scoreda.experiments.sweep import Sweep, run_sweeps
 from scoreda.experiments.tuning import TRIAL_COLUMNS, finals_of, trial_rows, trials_of, tuned
 from scoreda.experiments.twins import make_twins
@@ -105,12 +105,21 @@ def score_folder(out: Path | str) -> list[dict[str, Any]]:
     """Score a run again from its files alone.
 
     Raises:
-        ScoredaError: if the folder holds no run.
+        ScoredaError: if the folder holds no run, or lacks the tuning of a method that has scores.
     """
     folder = RunFolder(Path(out))
     if not folder.config.is_file():
         raise ScoredaError(f"{out} holds no run: config.yaml is missing. Give the --out of an earlier run.")
-    sweep = Sweep(_settled(load_config(Experiment, folder.config), folder), folder)
+    config = load_config(Experiment, folder.config)
+    settled = tuned(config, *_rounds(config, folder))
+    known = {(row["case"], row["method"]) for row in read_rows(folder.scores)}
+    lost = sorted(known - {(case, method) for case, method, _ in settled.cells()})
+    if lost:
+        raise ScoredaError(
+            f"{out} lacks the tuning of {', '.join(map(' '.join, lost))}, so that the settings are not known. "
+            "Give the command that made it once more."
+        )
+    sweep = Sweep(settled, folder)
     sweep.score_again()
     sweep.write()
     return sweep.rows()
@@ -130,8 +139,12 @@ def _trials(config: Experiment, folder: RunFolder, device: str) -> Sweep | None:
 
 def _finals(config: Experiment, folder: RunFolder, device: str) -> Sweep | None:
     """Return the finals between the best trials, which have run."""
-    trials = _rows(trials_of(config), folder.trials, device)
-    return _round(finals_of(config, trials), folder.finals, device)
+    found = finals_of(config, _rows(trials_of(config), folder.trials, device))
+    try:
+        return _round(found, folder.finals, device)
+    except ScoredaError:  # what is there is of other trials
+        folder.finals.clear()
+        return _round(found, folder.finals, device)
 
 
 def _round(config: Experiment | None, folder: RunFolder, device: str) -> Sweep | None:
@@ -146,10 +159,15 @@ def _settled(config: Experiment, folder: RunFolder, device: str = "cpu") -> Expe
     """Return the experiment with the best settings of its trials, which are in its folder, and write `tuning.csv`."""
     if not config.tunes():
         return config
-    trials = _rows(trials_of(config), folder.trials, device)
-    finals = _rows(finals_of(config, trials), folder.finals, device)
+    trials, finals = _rounds(config, folder, device)
     write_rows(folder.tuning, TRIAL_COLUMNS, trial_rows(config, trials, finals))
     return tuned(config, trials, finals)
+
+
+def _rounds(config: Experiment, folder: RunFolder, device: str = "cpu") -> tuple[list[dict[str, Any]], ...]:
+    """Return the scores of trials and finals, as far as they have run."""
+    trials = _rows(trials_of(config), folder.trials, device)
+    return trials, _rows(finals_of(config, trials), folder.finals, device)
 
 
 def _rows(config: Experiment | None, folder: RunFolder, device: str) -> list[dict[str, Any]]:

@@ -60,7 +60,7 @@ def score_run(
 def _without_truth(run: "xr.Dataset", burn_in: int) -> dict[str, Any]:
     scored = run.isel(time=slice(burn_in, None))
     chi2 = float(scored["chi2"].mean()) if "chi2" in run else math.nan
-    return {"chi2": chi2, "diverged": run.attrs.get("diverged", -1), "cycles": scored.sizes["time"]}
+    return {"chi2": chi2, "diverged": int(run.attrs.get("diverged", -1)), "cycles": scored.sizes["time"]}
 
 
 def _errors(statistics: "xr.Dataset", burn_in: int, lock_level: float | None) -> dict[str, float]:

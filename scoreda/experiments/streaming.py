@@ -1,6 +1,7 @@
 """A run while it is scored: in memory, or in a file that takes every cycle when it is done. Both have the same bits."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,8 @@ def streamed(twin: Path, start: Start, folder: Path) -> Iterator[Run]:
     from scoreda.datasets import open_dataset
 
     folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob(".run-*"):  # of a process that was killed
+        shutil.rmtree(stale)
     with TemporaryDirectory(dir=folder, prefix=".run-") as hidden:
         path = Path(hidden) / "run.nc"
         with open_dataset(twin, needs=("obs",)) as ds:

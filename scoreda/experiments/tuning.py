@@ -16,7 +16,7 @@ from typing import Any
 from scoreda.experiments.config import Case, Experiment
 from scoreda.experiments.method_settings import Settings
 
-__all__ = ["TRIAL_COLUMNS", "finals_of", "trial_rows", "trials_of", "tuned"]
+__all__ = ["TRIAL_COLUMNS", "finals_of", "number_of_finals", "trial_rows", "trials_of", "tuned"]
 
 TRIAL_COLUMNS = ("case", "method", "trial", "round", "seed", "settings", "rmse_a", "diverged", "chosen")
 Rows = Sequence[Mapping[str, Any]]
@@ -62,6 +62,12 @@ def tuned(config: Experiment, trials: Rows, finals: Rows) -> Experiment:
     return config.model_copy(update={"cases": cases})
 
 
+def number_of_finals(config: Experiment) -> int:
+    """Return how many cells the finals will have."""
+    groups = [{*_groups(settings)} for case in config.cases.values() for _, settings in _tuned_methods(case)]
+    return sum(min(len(group), config.tuning.finalists) for group in groups) * len(config.tuning.seeds)
+
+
 def trial_rows(config: Experiment, trials: Rows, finals: Rows) -> list[dict[str, Any]]:
     """Return the rows of `tuning.csv`: every trial with every seed, the finals, and which one was chosen."""
     found = []
@@ -94,7 +100,7 @@ def _round(
             for trial in methods.get((key, method), [])
         }
         length = min(cycles, case.length or cycles)
-        start = min(case.burn_in if burn_in is None else burn_in, length - 1)
+        start = min(case.burn_in if burn_in is None else burn_in, length // 2)
         # What the scores of others are is of no interest here.
         changes = dict(methods=tried, expected={}, cycles=length, burn_in=start)
         cases |= {key: case.model_copy(update=changes)} if tried else {}
@@ -123,11 +129,16 @@ def _best(case: str, method: str, settings: Settings, config: Experiment, trials
 
 def _finalists(case: str, method: str, settings: Settings, config: Experiment, trials: Rows) -> list[int]:
     """Return the numbers of the best trials, one for each inflation that was tried; none if any is missing."""
-    values = settings.trials()
+    groups = _groups(settings)
     best: dict[float, int] = {}
-    for trial in _ranked(case, method, range(len(values)), config, trials):
-        best.setdefault(values[trial].get("inflation", trial), trial)
+    for trial in _ranked(case, method, range(len(groups)), config, trials):
+        best.setdefault(groups[trial], trial)
     return list(best.values())[: config.tuning.finalists]
+
+
+def _groups(settings: Settings) -> list[float]:
+    """Return the inflation of every trial, or its number: of trials alike in that, the best runs on."""
+    return [values.get("inflation", trial) for trial, values in enumerate(settings.trials())]
 
 
 def _ranked(case: str, method: str, numbers: Sequence[int], config: Experiment, rows: Rows) -> list[int]:

@@ -21,6 +21,8 @@ from scoreda.experiments.config import Experiment
 from scoreda.experiments.folder import RunFolder
 from scoreda.experiments.run import run_experiment
 from scoreda.experiments.sweep import Sweep
+from scoreda.models import Lorenz96
+from scoreda.observations import GaussianError, Identity, Network
 from scoreda.verification.innovations import departures
 
 LETKF_2 = {"kind": "letkf", "radius": 2.0}
@@ -78,6 +80,17 @@ def test_that_a_run_streamed_within_a_budget_is_the_run_to_the_bit(tmp_path):
     assert {key: str(value) for key, value in a.attrs.items()} == {key: str(value) for key, value in b.attrs.items()}
     xr.testing.assert_identical(a, b.assign_attrs(a.attrs))
     assert {name: a[name].dtype for name in a.variables} == {name: b[name].dtype for name in b.variables}
+
+
+def test_that_a_streamed_run_without_a_truth_is_scored_as_a_held_one(tmp_path):
+    twin = simulate(Lorenz96(8), Network(Identity(8), GaussianError(1.0, 8), interval=0.05), 10, seed=1)
+    twin.drop_vars(["truth", "truth_initial"]).to_netcdf(tmp_path / "obs.nc")
+    given = settings({"letkf": LETKF_2})
+    given["cases"]["one"] |= {"observations": {"file": str(tmp_path / "obs.nc"), "interval": 0.05, "obs_std": 1.0}}
+    given["cases"]["one"] |= {"initial": {"kind": "climatology"}}
+    config = Experiment.model_validate(given)
+    held, within = run_both(config, tmp_path, budget_that_streams(config))
+    assert (held / "scores.csv").read_bytes() == (within / "scores.csv").read_bytes()
 
 
 def test_that_a_streamed_file_says_where_it_is_from(tmp_path):

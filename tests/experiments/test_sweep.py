@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from scoreda.experiments.config import Experiment
 from scoreda.experiments.folder import RunFolder
 from scoreda.experiments.run import run_experiment, run_experiments, score_folder
 from scoreda.experiments.sweep import Sweep
-from scoreda.experiments.tuning import finals_of, trials_of, tuned
+from scoreda.experiments.tuning import finals_of, number_of_finals, trials_of, tuned
 
 GRID = {"kind": "letkf", "tune": {"radius": [2.0, 4.0], "inflation": [1.0, 1.05, 30.0]}}
 TINY = """\
@@ -173,6 +174,49 @@ def test_that_the_first_of_equal_finalists_wins_whatever_the_trials_said(errors,
     method = tuned(config, trials, finals).cases["one"].methods["letkf"]
     assert method == config.cases["one"].methods["letkf"].changed(method_trials(config)[best])
     assert not tuned(config, trials, finals[1:]).cases["one"].methods
+
+
+def test_that_a_tuned_run_is_replaced_whole(tmp_path):
+    config = experiment({"letkf": GRID}, ensembles=False)
+    run_experiment(config, tmp_path)
+    fresh = run_experiment(experiment({"letkf": GRID}, ensembles=False, twin_seed=5), tmp_path / "fresh")
+    assert run_experiment(config.model_copy(update={"twin_seed": 5}), tmp_path, overwrite=True) == fresh
+
+
+def test_that_finals_follow_trials_that_changed(tmp_path):
+    config = experiment({"letkf": GRID}, ensembles=False)
+    run_experiment(config, tmp_path)
+    before = {path.name for path in (tmp_path / "finals/one").glob("letkf*")}
+    for path in (tmp_path / "tuning/one").glob("letkf*/*/scores.json"):
+        found = json.loads(path.read_text())
+        found["row"]["rmse_a"] = -found["row"]["rmse_a"]
+        path.write_text(json.dumps(found))
+    run_experiment(config, tmp_path)
+    after = {path.name for path in (tmp_path / "finals/one").glob("letkf*")}
+    assert len(after) == 3 and after != before
+
+
+def test_that_scores_are_not_lost_with_the_tuning(tmp_path):
+    run_experiment(experiment({"letkf": GRID, "oi": {"kind": "oi"}}, ensembles=False), tmp_path)
+    scores = (tmp_path / "scores.csv").read_bytes()
+    shutil.rmtree(tmp_path / "finals")
+    with pytest.raises(ScoredaError, match="lacks the tuning of one letkf"):
+        score_folder(tmp_path)
+    assert (tmp_path / "scores.csv").read_bytes() == scores
+
+
+def test_that_finals_score_half_of_their_cycles_at_least():
+    config = experiment({"letkf": GRID}, tuning={"cycles": 10, "burn_in": 2, "final_cycles": 6})
+    trials = tuning_rows(ERRORS)
+    finals = finals_of(config.model_copy(deep=True), trials).cases["one"]
+    assert (finals.cycles, finals.burn_in) == (6, 3)
+
+
+@pytest.mark.parametrize(("grid", "number"), [(GRID, 6), (NO_INFLATION, 8)])
+def test_that_the_finals_are_counted_beforehand(grid, number):
+    config = experiment({"letkf": grid, "oi": {"kind": "oi"}})
+    assert number_of_finals(config) == number
+    assert len(list(finals_of(config, tuning_rows(ERRORS)).cells())) == number
 
 
 def method_trials(config):
