@@ -7,7 +7,8 @@ What needs a GPU says "not measured" where there is none. First come the ceiling
 rates at which it multiplies matrices and moves bytes. Passes of the network are given beside them. An analysis is 20
 guided steps (moment matching, one iteration) with everything on the device between the observation, a NumPy array, and
 the ensemble, another. On CUDA it runs eagerly in single precision and in bfloat16, and as one graph, which is launched
-at once. The last rows are Lorenz96 and its tangent as torch has them.
+at once. Then come cycles of Score-4D: on the processor by its compiled kernels too, beside which a GPU has to hold up.
+The last rows are Lorenz96 and its tangent as torch has them.
 """
 
 import argparse
@@ -27,8 +28,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from scoreda.assimilation import Score4D
+from scoreda.datasets import climate_states
 from scoreda.diffusion import DDIMSampler, MomentMatching, VPCosine, load_prior
 from scoreda.models import Lorenz96
+from scoreda.observations import GaussianError, Identity, Observation
 
 RESULTS = Path(__file__).parent / "results" / "gpu.csv"
 NOT_MEASURED = "not measured"
@@ -42,9 +46,10 @@ class Sizes(NamedTuple):
     numbers: int
     members: tuple[int, ...]
     turns: int
+    window: int = 60
 
 
-FULL, QUICK = Sizes(8192, 2**28, (16, 64, 256, 1024, 4096, 16384), 9), Sizes(256, 2**16, (4, 8), 1)
+FULL, QUICK = Sizes(8192, 2**28, (16, 64, 256, 1024, 4096, 16384), 9), Sizes(256, 2**16, (4, 8), 1, 3)
 ON_PROCESSOR = Sizes(2048, 2**26, (16, 64, 256, 1024), 3)
 
 
@@ -196,6 +201,31 @@ def name_of(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def cycles_of_score4d(device: torch.device, sizes: Sizes) -> Iterator[Figure]:
+    for name, where in {"torch": device, "kernels": None}.items():
+        if where is not None or device.type == "cpu":
+            time = seconds(filled_score4d(device, where, sizes.window), device, sizes.turns)
+            yield Figure(f"Score-4D, {sizes.window} times, {name}", "cycles/s", 1 / time)
+
+
+def filled_score4d(device: torch.device, where: torch.device | None, window: int) -> Callable[[], None]:
+    """Return what runs one more cycle on a new observation, the window being full."""
+    model, rng, H = Lorenz96(SIZE), np.random.default_rng(0), Identity(SIZE)
+    method = Score4D(model, load_prior("lorenz96", device), window, device=where)
+    x = climate_states(model, 1, rng)
+    state = method.init(x + rng.normal(size=(20, SIZE)))
+
+    def cycle() -> None:
+        nonlocal x, state
+        x = model.step(x)
+        y = Observation(state.time + model.dt, x[0] + rng.normal(size=SIZE), H, GaussianError(1.0, SIZE))
+        state, _ = method.step(state, y, rng)
+
+    for _ in range(window):
+        cycle()
+    return cycle
+
+
 def lorenz96(device: torch.device, sizes: Sizes) -> Iterator[Figure]:
     model = Lorenz96(SIZE)
     for N in sizes.members:
@@ -206,7 +236,7 @@ def lorenz96(device: torch.device, sizes: Sizes) -> Iterator[Figure]:
 
 
 def measured(device: torch.device, sizes: Sizes) -> dict[tuple[str, str], float]:
-    works = (ceilings, forward_passes, analyses, lorenz96)
+    works = (ceilings, forward_passes, analyses, cycles_of_score4d, lorenz96)
     return {(f.work, f.unit): f.value for work in works for f in work(device, sizes)}
 
 

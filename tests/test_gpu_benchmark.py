@@ -15,3 +15,4 @@ def test_that_the_benchmark_for_gpus_runs_without_one_and_says_what_it_did_not_m
     measured = [line for line in lines if line.count("not measured") == 1 and "members/s" in line]
     assert len(measured) == 2  # two small ensembles
     assert [line.count("not measured") for line in lines if "one graph" in line] == [2] * 6
+    assert len([line for line in lines if line.startswith("Score-4D") and line.count("not measured") == 1]) == 2

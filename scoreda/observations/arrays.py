@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["library", "like"]
+__all__ = ["Array", "library", "like"]
+
+Array = Any  # of NumPy or torch
 
 
 def library(x: Any) -> Any:

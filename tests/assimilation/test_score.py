@@ -10,12 +10,26 @@ import torch
 
 from scoreda.assimilation.score import CoupledScoreFilter, Score4D
 from scoreda.assimilation.score.gauss_newton import find_mode
-from scoreda.assimilation.score.window import Window
+from scoreda.assimilation.score.kernel_window import KernelWindow
+from scoreda.assimilation.score.torch_window import TorchWindow
 from scoreda.assimilation.score.window_prior import GaussianWindowPrior, LearnedWindowPrior
 from scoreda.datasets import Climatology, Normaliser, climate_states, climatology
 from scoreda.diffusion import EDM, ConvNet1d, KarrasDenoiser, Prior
 from scoreda.models import Lorenz96, UserModel
-from scoreda.observations import Elementwise, EveryNth, GaussianError, Identity, Observation, UserOperator
+from scoreda.observations import (
+    FUNCTIONS,
+    Elementwise,
+    EveryNth,
+    GaussianError,
+    Identity,
+    Interpolated,
+    Linear,
+    MovingSites,
+    NeighbourProducts,
+    Observation,
+    UserOperator,
+    operator_at,
+)
 
 NX = 8
 
@@ -146,7 +160,7 @@ def arctan_window(cycles=6, seed=5):
     for k in range(1, cycles + 1):
         x = model.step(x, 2)
         past.append(Observation(0.1 * k, operator(x[0]) + 0.1 * rng.normal(size=6), operator, GaussianError(0.01, 6)))
-    return Window(model, 0.0, past), start
+    return KernelWindow(model, 0.0, past), start
 
 
 def test_that_the_descent_of_a_window_is_its_gradient():
@@ -186,16 +200,22 @@ def test_that_the_precision_is_minus_the_derivative_of_the_score():
     np.testing.assert_allclose(prior.precision(x, sigma), slope, atol=2e-3)
 
 
-def errors_of(method, model, operator, obs_std, cycles, jump=None, seed=8):
+def analyses_of(method, model, operator, obs_std, cycles, jump=None, seed=8):
+    """Return the analysis ensembles and the true states of a run."""
     rng = np.random.default_rng(seed)
     x, other = climate_states(model, 2, rng)[:, None]
-    state, errors = method.init(climate_states(model, 10, rng)), []
+    state, found = method.init(climate_states(model, 10, rng)), []
     for k in range(1, cycles + 1):
         x = other if k == jump else model.step(x)
         y = operator(x[0]) + obs_std * rng.normal(size=operator.size)
         state, _ = method.step(state, Observation(0.05 * k, y, operator, GaussianError(obs_std**2, operator.size)), rng)
-        errors.append(np.sqrt(np.mean((state.ensemble.mean(0) - x[0]) ** 2)))
-    return np.array(errors)
+        found.append((state.ensemble, x[0]))
+    return map(np.stack, zip(*found, strict=True))
+
+
+def errors_of(*arguments, **options):
+    analyses, truth = analyses_of(*arguments, **options)
+    return np.sqrt(((analyses.mean(1) - truth) ** 2).mean(-1))
 
 
 def test_that_score4d_finds_the_truth_and_finds_it_again_after_a_jump():
@@ -210,3 +230,66 @@ def test_that_score4d_finds_the_truth_and_finds_it_again_after_a_jump():
 def test_that_a_model_without_a_tangent_is_refused_with_the_methods_that_would_do():
     with pytest.raises(ValueError, match="'tangent'.*LETKF"):
         Score4D(UserModel(lambda E: E, NX), gaussian_climate())
+
+
+def in_torch(window):
+    return TorchWindow(window.model, window.start, window.past, torch.device("cpu"))
+
+
+def scattered_window():
+    """A window whose stretches differ in length, with an operator of every kind."""
+    window, x = arctan_window()
+    rng, past = np.random.default_rng(3), list(window.past)
+    kinds = [
+        Identity(12).restrict(np.array([1, 4, 5])),
+        Linear(rng.normal(size=(3, 12))),
+        Interpolated(12, [0.5, 3.2, 11.7]),
+        NeighbourProducts(12, [0, 3, 9]),
+        UserOperator(lambda E: E[..., :3] ** 3, 12, 3),
+        operator_at(MovingSites(12, 3, seed=1, function="abs"), 0),
+        *(Elementwise(EveryNth(12, 4), name) for name in sorted(FUNCTIONS)),
+    ]
+    for k, operator in enumerate(kinds):
+        time = past[-1].time + 0.05 * (1 + k % 3)
+        past.append(Observation(time, rng.normal(size=3), operator, GaussianError(0.5 + np.arange(3), 3)))
+    return KernelWindow(window.model, 0.0, past), x
+
+
+@pytest.mark.parametrize("make", [arctan_window, scattered_window])
+def test_that_a_window_in_torch_is_that_in_numpy_up_to_rounding(make):
+    window, x = make()
+    tensors = in_torch(window)
+    trajectory, rng = window.extend(x[None]), np.random.default_rng(1)
+    np.testing.assert_allclose(tensors.extend(x[None]).numpy(), trajectory, rtol=1e-10)
+    nodes, delta = trajectory + 0.1 * rng.normal(size=trajectory.shape), rng.normal(size=12)
+    tensor = torch.from_numpy(nodes)
+    for ours, theirs in zip(tensors.linearise(tensor), window.linearise(nodes), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9 * np.abs(theirs).max())
+    moved = window.move(nodes, delta)
+    np.testing.assert_allclose(tensors.move(tensor, torch.from_numpy(delta)), moved, atol=1e-10 * np.abs(moved).max())
+    several = np.stack([nodes, trajectory])
+    np.testing.assert_allclose(tensors.gaps(torch.from_numpy(several)), window.gaps(several), atol=1e-10)
+    np.testing.assert_allclose(tensors.misfit(torch.from_numpy(several)), window.misfit(several), rtol=1e-10)
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_that_score4d_on_a_device_is_score4d(learned):
+    model = Lorenz96(16)
+    climate = climatology(model, np.random.default_rng(9), samples=1000)
+    prior = white_prior(2.3, 3.6, trained=True) if learned else climate
+    operator = Elementwise(Identity(16), "arctan")
+    runs = [
+        next(analyses_of(Score4D(model, prior, window=5, device=device), model, operator, 0.1, cycles=8))
+        for device in (None, "cpu")
+    ]
+    np.testing.assert_allclose(runs[0], runs[1], atol=1e-3 if learned else 1e-6)
+
+
+def test_that_score4d_on_a_device_needs_no_tangent_but_a_model_in_torch():
+    known, plain = Lorenz96(16), UserModel(lambda E: E, 16)
+    model = UserModel(known.step, 16, 0.05, torch_function=known.torch_step)
+    climate = climatology(known, np.random.default_rng(9), samples=1000)
+    errors = errors_of(Score4D(model, climate, window=10, device="cpu"), known, Identity(16), 0.5, cycles=12)
+    assert errors[-1] < 0.5
+    with pytest.raises(ValueError, match="'torch'"):
+        Score4D(plain, climate, device="cpu")

@@ -13,15 +13,19 @@ https://doi.org/10.1034/j.1600-0870.1996.00006.x; of the prior: Karras et al. (2
 """
 
 import numpy as np
+import torch
 
 from scoreda.assimilation.protocol import Info, State, check_ensemble, forecast_to, innovation_chi2
 from scoreda.assimilation.score.gauss_newton import Mode, find_mode
+from scoreda.assimilation.score.kernel_window import KernelWindow
+from scoreda.assimilation.score.torch_window import TorchWindow
 from scoreda.assimilation.score.window import Window
 from scoreda.assimilation.score.window_prior import GaussianWindowPrior, LearnedWindowPrior, WindowPrior
 from scoreda.datasets import Climatology
 from scoreda.diffusion import Prior
 from scoreda.models import Model, require
 from scoreda.observations import Observation
+from scoreda.observations.arrays import Array, like
 
 __all__ = ["Score4D"]
 
@@ -30,13 +34,15 @@ class Score4D:
     """Sliding-window filter with a learned prior; needs the tangent-linear model, and no ensemble to start from.
 
     Args:
-        model: Must offer `"tangent"`.
+        model: Must offer `"tangent"`, or `"torch"` with a device.
         prior: A learned `Prior`, or a `Climatology` for the same filter with a Gaussian prior.
         window: Observation times kept.
         particles: Start states tried when the truth has to be found.
         sigma: Smallest noise level of the prior, physical units.
         reacquire: Latest observation times used when the basin was wrong.
         tolerance: Of the Gauss-Newton iteration, in posterior standard deviations.
+        device: Where the search runs, in torch, between an observation and its analysis. By default that of a prior
+            on a GPU, if the model offers `"torch"`; otherwise it runs in NumPy.
 
     Exact when: model and operator are linear and the prior Gaussian: mean and covariance are the Kalman filter's as
     long as the window reaches back to the start.
@@ -53,8 +59,10 @@ class Score4D:
         sigma: float = 0.2,
         reacquire: int = 10,
         tolerance: float = 0.01,
+        device: torch.device | str | None = None,
     ) -> None:
-        require(model, "tangent", "Score4D")
+        self.device = _device(prior, model) if device is None else torch.device(device)
+        require(model, "tangent" if self.device is None else "torch", "Score4D")
         counts = dict(window=window, particles=particles, reacquire=reacquire)
         for name, value in {**counts, "sigma": sigma, "tolerance": tolerance}.items():
             if not value > 0:
@@ -83,7 +91,7 @@ class Score4D:
             window, modes, spread = self._acquire(window, rng)
             cost += sum(mode.model_steps for mode in modes)
         analysis = _sample(modes, len(E), rng)
-        memory = self._memory(np.stack([mode.nodes for mode in modes]), window.start, spread)
+        memory = self._memory(np.stack([_host(mode.nodes) for mode in modes]), window.start, spread)
         diagnostics = dict(
             chi2=innovation_chi2(E, obs), model_steps=float(cost), modes=float(len(modes)), fit=_fit(modes[0], window),
             network_evals=float(self.prior.evaluations - evaluations),
@@ -99,7 +107,13 @@ class Score4D:
         trajectories, start, past = state.memory["modes"], float(state.memory["start"]), (*state.past, obs)
         if len(past) > self.window:
             trajectories, start, past = trajectories[:, 1:], past[0].time, past[1:]
-        return Window(self.model, start, past), trajectories
+        return self._window(start, past), trajectories
+
+    def _window(self, start: float, past: tuple[Observation, ...]) -> Window:
+        """Return a window, on the device if there is one."""
+        if self.device is None:
+            return KernelWindow(self.model, start, past)
+        return TorchWindow(self.model, start, past, self.device)
 
     def _modes(
         self, window: Window, trajectories: np.ndarray, spread: float, rng: np.random.Generator
@@ -116,7 +130,7 @@ class Score4D:
         modes = _distinct([self._climb(window, nodes, levels) for nodes in trajectories])
         return modes, modes[0].spread
 
-    def _climb(self, window: Window, nodes: np.ndarray, levels: list[float]) -> Mode:
+    def _climb(self, window: Window, nodes: Array, levels: list[float]) -> Mode:
         """Return the mode reached from the first nodes of a trajectory, through falling noise levels of the prior."""
         nodes = window.extend(nodes)
         for sigma in levels:
@@ -130,15 +144,15 @@ class Score4D:
         start = window.past[-self.reacquire - 1].time if len(window.past) > self.reacquire else window.start
         trajectories, spread = np.empty((0, 1, self.model.size)), self.prior.scale
         for k in range(1, len(past) + 1):
-            short = Window(self.model, start, past[:k])
+            short = self._window(start, past[:k])
             modes, spread = self._modes(short, trajectories, spread, rng)
-            trajectories = np.stack([mode.nodes for mode in modes])
+            trajectories = np.stack([_host(mode.nodes) for mode in modes])
         return short, modes, spread
 
 
 def _fit(mode: Mode, window: Window) -> float:
     """Return by how many standard deviations the misfit exceeds that of the truth, a chi-square of all observations."""
-    return (2 * mode.window.misfit - window.size) / np.sqrt(2 * window.size)
+    return float((2 * mode.window.misfit - window.size) / np.sqrt(2 * window.size))
 
 
 def _distinct(modes: list[Mode], within: float = 15.0) -> list[Mode]:
@@ -155,7 +169,7 @@ def _distinct(modes: list[Mode], within: float = 15.0) -> list[Mode]:
 def _distance(a: Mode, b: Mode) -> float:
     """Return the root-mean-square distance in posterior standard deviations."""
     d = a.nodes[0] - b.nodes[0]
-    return float(np.sqrt(d @ b.hessian.apply(b.hessian.w, d) / len(d)))
+    return float(d @ b.hessian.apply(b.hessian.w, d) / len(d)) ** 0.5
 
 
 def _sample(modes: list[Mode], members: int, rng: np.random.Generator) -> np.ndarray:
@@ -172,5 +186,18 @@ def _sample(modes: list[Mode], members: int, rng: np.random.Generator) -> np.nda
     E = np.empty_like(xi)
     for k, mode in enumerate(modes):
         rows = choice == k
-        E[rows] = mode.nodes[-1] + mode.hessian.apply(mode.hessian.w**-0.5, xi[rows]) @ mode.window.tangent
+        deviations = mode.hessian.apply(mode.hessian.w**-0.5, like(xi[rows], mode.nodes)) @ mode.window.tangent
+        E[rows] = _host(mode.nodes[-1] + deviations)
     return E
+
+
+def _host(array: Array) -> np.ndarray:
+    """Return an array of either library as NumPy's."""
+    return array.cpu().numpy() if isinstance(array, torch.Tensor) else array
+
+
+def _device(prior: Prior | Climatology, model: Model) -> torch.device | None:
+    """Return the GPU that the prior is on, if the model can follow it there."""
+    if isinstance(prior, Prior) and prior.device.type != "cpu" and "torch" in model.offers:
+        return prior.device
+    return None

@@ -2,18 +2,21 @@ r"""The prior of a window's start state, as Gauss-Newton sees it: a gradient and
 
 At noise `sigma` the learned prior is smoothed to $p_\sigma = p * N(0, \sigma^2)$. Its score is
 $(\hat x - x) / \sigma^2$ and its precision $(I - \partial \hat x / \partial x) / \sigma^2$ (Tweedie). Lowering `sigma`
-anneals from the nearly Gaussian climate to the attractor.
+anneals from the nearly Gaussian climate to the attractor. States may be NumPy arrays or tensors; what is returned is
+of the same kind.
 """
 
 from typing import Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from scoreda.assimilation.score.symmetric import Symmetric
 from scoreda.datasets import Climatology
 from scoreda.diffusion import Prior
 from scoreda.diffusion.threads import one_thread
+from scoreda.observations.arrays import Array, library, like
 
 __all__ = ["GaussianWindowPrior", "LearnedWindowPrior", "WindowPrior"]
 
@@ -28,11 +31,11 @@ class WindowPrior(Protocol):
         """Return states `(number, size)` from which to search: the mean, then draws from the prior."""
         ...
 
-    def score(self, x: np.ndarray, sigma: float) -> np.ndarray:
+    def score(self, x: Array, sigma: float) -> Array:
         """Return the gradient of log p_sigma at `x` `(Nx,)`."""
         ...
 
-    def precision(self, x: np.ndarray, sigma: float) -> np.ndarray:
+    def precision(self, x: Array, sigma: float) -> Array:
         """Return the positive part of minus the Hessian of log p_sigma at `x`, `(Nx, Nx)`."""
         ...
 
@@ -49,25 +52,37 @@ class LearnedWindowPrior:
         draws = self.prior.sample(number - 1, size, seed=int(rng.integers(2**63)), steps=32)
         return np.concatenate([np.full((1, size), self.prior.normaliser.mean), draws])
 
-    def score(self, x: np.ndarray, sigma: float) -> np.ndarray:
+    def score(self, x: Array, sigma: float) -> Array:
         """Return (x_hat - x) / sigma^2."""
         self.evaluations += 1
-        return (self.prior.denoise(x[None], sigma)[0] - x) / sigma**2
+        prior = self.prior
+        rows = prior.tensor(x[None])
+        with torch.no_grad():
+            x_hat = prior.denoiser.denoise(rows, self._level(sigma, rows))[0, 0]
+        return (prior.normaliser.invert(_as(x_hat, x)) - x) / sigma**2
 
     @one_thread()
-    def precision(self, x: np.ndarray, sigma: float) -> np.ndarray:
+    def precision(self, x: Array, sigma: float) -> Array:
         """Return (I - d x_hat / d x) / sigma^2, symmetrised; eigenvalues below a tenth of the
         climate's precision (where p is not concave) are raised to it.
         """
         size = len(x)
         self.evaluations += size
-        rows = self.prior.tensor(np.broadcast_to(x, (size, size))).requires_grad_(True)
-        s = torch.full((size, 1, 1), sigma / self.prior.normaliser.std, device=self.prior.device)
-        x_hat = self.prior.denoiser.denoise(rows, s)
+        rows = self.prior.tensor(library(x).broadcast_to(x, (size, size))).requires_grad_(True)
+        x_hat = self.prior.denoiser.denoise(rows, self._level(sigma, rows))
         # Row i of the batch differentiates output i: one backward pass gives the whole Jacobian.
         (jacobian,) = torch.autograd.grad(x_hat[:, 0], rows, torch.eye(size, device=self.prior.device))
-        J = jacobian[:, 0].double().cpu().numpy()
-        return Symmetric.of((np.eye(size) - J) / sigma**2, floor=0.1 / self.scale**2).matrix
+        J = _as(jacobian[:, 0], x)
+        return Symmetric.of((like(np.eye(size), x) - J) / sigma**2, floor=0.1 / self.scale**2).matrix
+
+    def _level(self, sigma: float, rows: Tensor) -> Tensor:
+        """Return the normalised noise level of every row."""
+        return torch.full((len(rows), 1, 1), sigma / self.prior.normaliser.std, device=self.prior.device)
+
+
+def _as(tensor: Tensor, x: Array) -> Array:
+    """Return a tensor in double precision as what `x` is."""
+    return tensor.double().to(x.device) if isinstance(x, Tensor) else tensor.double().cpu().numpy()
 
 
 class GaussianWindowPrior:
@@ -83,10 +98,10 @@ class GaussianWindowPrior:
         draws = rng.multivariate_normal(self.mean, self.cov, size=number - 1, method="cholesky")
         return np.concatenate([self.mean[None], draws])
 
-    def score(self, x: np.ndarray, sigma: float) -> np.ndarray:
+    def score(self, x: Array, sigma: float) -> Array:
         """Return -C^-1 (x - m)."""
-        return -self.inverse @ (x - self.mean)
+        return like(-self.inverse, x) @ (x - like(self.mean, x))
 
-    def precision(self, x: np.ndarray, sigma: float) -> np.ndarray:
+    def precision(self, x: Array, sigma: float) -> Array:
         """Return C^-1."""
-        return self.inverse
+        return like(self.inverse, x)

@@ -1,0 +1,56 @@
+"""A window in NumPy, one stretch after the other, by the tangent-linear version of the model."""
+
+import numpy as np
+
+from scoreda.assimilation.score.window import Linearisation, Window
+
+__all__ = ["KernelWindow"]
+
+
+class KernelWindow(Window):
+    """A `Window` of NumPy arrays; the model must offer `"tangent"`."""
+
+    def extend(self, nodes: np.ndarray) -> np.ndarray:
+        """Return the nodes `(k, Nx)`, k >= 1, continued by the model to `(K + 1, Nx)`."""
+        trajectory = list(nodes)
+        for steps in self.steps[len(nodes) - 1 :]:
+            trajectory.append(self.model.step(trajectory[-1][None], steps)[0])
+        return np.stack(trajectory)
+
+    def misfit(self, nodes: np.ndarray) -> np.ndarray:
+        """Return J of trajectories `(..., K + 1, Nx)`."""
+        d = [(obs.values - obs.operator(nodes[..., k, :])) / obs.error.std for k, obs in enumerate(self.past, start=1)]
+        return 0.5 * sum((dk**2).sum(axis=-1) for dk in d)
+
+    def gaps(self, nodes: np.ndarray) -> np.ndarray:
+        """Return `M_k(x_k) - x_{k+1}` of trajectories `(..., K + 1, Nx)`, shape `(..., K, Nx)`."""
+        before, reached = nodes[..., :-1, :], np.empty_like(nodes[..., 1:, :])
+        for steps in set(self.steps):
+            same = np.flatnonzero(np.array(self.steps) == steps)
+            rows = before[..., same, :]
+            reached[..., same, :] = self.model.step(rows.reshape(-1, rows.shape[-1]), steps).reshape(rows.shape)
+        return reached - nodes[..., 1:, :]
+
+    def linearise(self, nodes: np.ndarray) -> Linearisation:
+        """Return J and its derivatives about the nodes `(K + 1, Nx)`."""
+        size = nodes.shape[1]
+        # The last row carries what the gaps add to every later node.
+        rows = np.concatenate([np.eye(size), np.zeros((1, size))])
+        J, descent, hessian = 0.0, np.zeros(size), np.zeros((size, size))
+        for k, obs in enumerate(self.past):
+            reached, rows = self.model.tangent(nodes[k], rows, self.steps[k])  # type: ignore[attr-defined]
+            rows[-1] += reached - nodes[k + 1]
+            x = nodes[k + 1]
+            d = (obs.values - obs.operator(x)) / obs.error.std
+            G = obs.operator.tangent(x, rows) / obs.error.std
+            J, hessian = J + 0.5 * float(d @ d), hessian + G[:-1] @ G[:-1].T
+            descent = descent + G[:-1] @ (d - G[-1])
+        return Linearisation(J, descent, hessian, rows[:-1])
+
+    def move(self, nodes: np.ndarray, delta: np.ndarray) -> np.ndarray:
+        """Return the change of every node, `(K + 1, Nx)`, when the first changes by `delta` and the gaps close."""
+        change = [delta]
+        for x, following, steps in zip(nodes[:-1], nodes[1:], self.steps, strict=True):
+            reached, row = self.model.tangent(x, change[-1][None], steps)  # type: ignore[attr-defined]
+            change.append(row[0] + reached - following)
+        return np.stack(change)

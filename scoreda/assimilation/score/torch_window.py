@@ -1,0 +1,128 @@
+r"""A window in torch, on any device, all stretches side by side.
+
+The derivatives $M_k$ of all stretches, from one observation time to the next, come in one batch, by forward
+differentiation of the model's torch version. Only their products $M_k \cdots M_0$ are taken in turn.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import jvp, vmap
+
+from scoreda.assimilation.score.window import Linearisation, Window
+from scoreda.models import Model
+from scoreda.observations import Observation, Operator
+
+__all__ = ["TorchWindow"]
+
+
+class TorchWindow(Window):
+    """A `Window` of double-precision tensors; the model must offer `"torch"`, and operators take tensors.
+
+    Args:
+        model, start, past: As of every window.
+        device: Of all tensors.
+    """
+
+    def __init__(self, model: Model, start: float, past: Sequence[Observation], device: torch.device) -> None:
+        super().__init__(model, start, past)
+        self.device = device
+        self._networks, self._stretches = list(self._by_operator()), list(self._by_length())
+        self._known: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def extend(self, nodes: np.ndarray | Tensor) -> Tensor:
+        """Return the nodes `(k, Nx)`, k >= 1, continued by the model to `(K + 1, Nx)`."""
+        trajectory = list(self._tensor(nodes))
+        for steps in self.steps[len(nodes) - 1 :]:
+            trajectory.append(self._model(steps)(trajectory[-1]))
+        return torch.stack(trajectory)
+
+    def misfit(self, nodes: Tensor) -> Tensor:
+        """Return J of trajectories `(..., K + 1, Nx)`."""
+        total = nodes.new_zeros(nodes.shape[:-2])
+        for operator, times, y, std in self._networks:
+            d = (y - operator(nodes[..., times + 1, :])) / std
+            total = total + 0.5 * (d**2).sum((-2, -1))
+        return total
+
+    def gaps(self, nodes: Tensor) -> Tensor:
+        """Return `M_k(x_k) - x_{k+1}` of trajectories `(..., K + 1, Nx)`, shape `(..., K, Nx)`."""
+        reached = torch.empty_like(nodes[..., 1:, :])
+        for steps, stretches in self._stretches:
+            reached[..., stretches, :] = self._model(steps)(nodes[..., stretches, :])
+        return reached - nodes[..., 1:, :]
+
+    def linearise(self, nodes: Tensor) -> Linearisation:
+        """Return J and its derivatives about the nodes `(K + 1, Nx)`."""
+        gaps, M = self._derivatives(nodes)
+        eye = torch.eye(nodes.shape[1], dtype=nodes.dtype, device=self.device)
+        rows, carried = torch.cat([eye, torch.zeros_like(eye[:1])]), []
+        for gap, stretch in zip(gaps, M, strict=True):
+            rows = rows @ stretch
+            # The last row carries what the gaps add to every later node.
+            rows = torch.cat([rows[:-1], rows[-1:] + gap])
+            carried.append(rows)
+        return self._quadratic(nodes, torch.stack(carried))
+
+    def move(self, nodes: Tensor, delta: Tensor) -> Tensor:
+        """Return the change of every node, `(K + 1, Nx)`, when the first changes by `delta` and the gaps close."""
+        change = [delta]
+        for gap, stretch in zip(*self._derivatives(nodes), strict=True):
+            change.append(change[-1] @ stretch + gap)
+        return torch.stack(change)
+
+    def _quadratic(self, nodes: Tensor, rows: Tensor) -> Linearisation:
+        """Return the misfit as a quadratic, given the rows that reach every observation time, `(K, Nx + 1, Nx)`."""
+        size = nodes.shape[1]
+        J, descent, hessian = nodes.new_zeros(()), nodes.new_zeros(size), nodes.new_zeros(size, size)
+        for operator, times, y, std in self._networks:
+            x = nodes[times + 1]
+            d = (y - operator(x)) / std
+            G = _derivative(operator, x, rows[times]) / std[:, None]
+            hessian = hessian + torch.einsum("kin,kjn->ij", G[:, :-1], G[:, :-1])
+            descent = descent + torch.einsum("kin,kn->i", G[:, :-1], d - G[:, -1])
+            J = J + 0.5 * (d**2).sum()
+        return Linearisation(J, descent, hessian, rows[-1, :-1])
+
+    def _derivatives(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gaps `(K, Nx)` and the derivatives of every stretch, `(K, Nx, Nx)`; rows are directions.
+
+        Those of the last nodes are kept: a step of the search needs them twice.
+        """
+        if self._known is None or self._known[0] is not nodes:
+            K, size = len(self.steps), nodes.shape[1]
+            M = nodes.new_empty(K, size, size)
+            for steps, stretches in self._stretches:
+                every = torch.eye(size, dtype=nodes.dtype, device=self.device).expand(len(stretches), size, size)
+                M[stretches] = _derivative(self._model(steps), nodes[stretches], every)
+            self._known = nodes, self.gaps(nodes), M
+        return self._known[1:]
+
+    def _model(self, steps: int) -> Callable[[Tensor], Tensor]:
+        return lambda x: self.model.torch_step(x, steps)  # type: ignore[attr-defined]
+
+    def _by_length(self) -> Iterator[tuple[int, Tensor]]:
+        """Yield the lengths there are, with the indices of the stretches that have it."""
+        for steps in sorted(set(self.steps)):
+            yield steps, self._tensor([k for k, own in enumerate(self.steps) if own == steps], torch.int64)
+
+    def _by_operator(self) -> Iterator[tuple[Operator, Tensor, Tensor, Tensor]]:
+        """Yield every operator, the indices `(T,)` of the times it observes, values `(T, Ny)` and errors `(T, Ny)`."""
+        groups: dict[int, list[int]] = {}
+        for k, obs in enumerate(self.past):
+            groups.setdefault(id(obs.operator), []).append(k)
+        for times in groups.values():
+            y = np.stack([self.past[k].values for k in times])
+            std = np.stack([self.past[k].error.std for k in times])
+            yield self.past[times[0]].operator, self._tensor(times, torch.int64), self._tensor(y), self._tensor(std)
+
+    def _tensor(self, array: object, dtype: torch.dtype = torch.float64) -> Tensor:
+        return torch.as_tensor(array, dtype=dtype, device=self.device)
+
+
+def _derivative(function: Callable[[Tensor], Tensor], x: Tensor, rows: Tensor) -> Tensor:
+    """Return the derivative at every `x` `(K, n)` along `rows` `(K, M, n)`, shape `(K, M, m)`."""
+    along = lambda direction: jvp(function, (x,), (direction,))[1]
+    return vmap(along, in_dims=1, out_dims=1)(rows)
