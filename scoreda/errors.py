@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from inspect import signature
 from typing import Any, TypeVar
 
-__all__ = ["ScoredaError", "choose", "construct", "require_known", "suggest"]
+__all__ = ["ScoredaError", "bare", "choose", "construct", "require_known", "suggest"]
 
 T = TypeVar("T")
 
@@ -15,10 +15,16 @@ class ScoredaError(ValueError):
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Return "did you mean 'x'?" for the nearest known name, or the list of all of them."""
-    known = sorted(known)
-    near = get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+    """Return "did you mean 'x'?" for the nearest known name, else for all that contain it, else list all of them."""
+    names, wanted = {bare(each): each for each in sorted(known)}, bare(name)
+    near = get_close_matches(wanted, names, n=1, cutoff=0.6) or [each for each in names if wanted and wanted in each]
+    meant = " or ".join(f"'{names[each]}'" for each in near)
+    return f"did you mean {meant}?" if near else f"known: {', '.join(names.values())}"
+
+
+def bare(name: str) -> str:
+    """Return a name without what people type differently: capitals, dashes, underscores and spaces."""
+    return "".join(c for c in name.lower() if c not in "_- ")
 
 
 def choose(what: str, name: str, known: Mapping[str, T]) -> T:

@@ -20,7 +20,7 @@ from scoreda.diffusion.guidance.repaint import RePaint
 from scoreda.diffusion.guidance.sda import SDA
 from scoreda.diffusion.guidance.tmpd import TMPD
 from scoreda.diffusion.guidance.twisted_smc import TwistedSMC
-from scoreda.errors import choose
+from scoreda.errors import ScoredaError, bare, choose
 
 __all__ = [
     "DPS",
@@ -46,12 +46,23 @@ __all__ = [
 
 _KINDS: tuple[type[Guidance], ...] = (ConstantDerivative, DiffPIR, DPS, FI6, JFPS, MomentMatching, PiGDM, SDA, TMPD)
 GUIDANCE: dict[str, type[Guidance]] = {kind.name: kind for kind in _KINDS}
+_ELSEWHERE = {
+    "twistedsmc": "the sampler TwistedSMC(denoiser, y, H, R, generator)",
+    "tds": "the sampler TwistedSMC(denoiser, y, H, R, generator)",
+    "repaint": "the sampler RePaint(denoiser, y, steps, generator)",
+    "classifierfree": "the denoiser ClassifierFree(denoiser, condition, weight)",
+}
 
 
 def guidance_by_name(name: str) -> type[Guidance]:
     """Return the guidance method called `name`, to be called as `Method(denoiser, y, H, R, ...)`.
 
     Raises:
-        ScoredaError: if there is none of that name.
+        ScoredaError: if there is none of that name, or what has it is called otherwise.
     """
+    if bare(name) in _ELSEWHERE:
+        raise ScoredaError(
+            f"guidance '{name}' is not called as Method(denoiser, y, H, R). Use {_ELSEWHERE[bare(name)]} of "
+            "scoreda.diffusion.guidance."
+        )
     return choose("guidance", name, GUIDANCE)
