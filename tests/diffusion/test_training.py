@@ -13,7 +13,7 @@ import pytest
 import torch
 from tiny_training import FIELDS, SIZE, make_denoiser, make_trainer, ring_fields, ring_spectrum, rows
 
-from scoreda.diffusion import EDM, CirculantGaussian, Trainer, TrainSettings, VPCosine
+from scoreda.diffusion import EDM, CirculantGaussian, KarrasDenoiser, Trainer, TrainSettings, VPCosine
 from scoreda.diffusion.denoisers import TargetDenoiser
 from scoreda.diffusion.schedules import VPLinear
 from scoreda.errors import ScoredaError
@@ -300,10 +300,58 @@ def test_that_other_settings_are_not_resumed(tmp_path):
         make_trainer(tmp_path, steps=8, lr=0.5).resume()
 
 
-def test_that_another_network_is_not_resumed(tmp_path):
+OTHERWISE_BUILT = {
+    "width": (make_denoiser(width=8), "network was made with width = 4, not 8"),
+    "domain": (make_denoiser(circular=False), "network was made with circular = True, not False"),
+    "embedding": (make_denoiser(embedding=dict(width=8, base=10.0)), "network was made with embedding = 8, not {"),
+    "unit": (KarrasDenoiser(make_denoiser().network, EDM(), 0.5), "denoiser was made with sigma_data = 1.0, not 0.5"),
+    "target": (TargetDenoiser(make_denoiser().network, EDM()), "denoiser was made with name = karras, not target"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERWISE_BUILT)
+def test_that_what_was_built_otherwise_is_not_resumed_though_the_weights_may_fit(tmp_path, kind):
+    other, message = OTHERWISE_BUILT[kind]
     make_trainer(tmp_path, steps=4).run()
+    with pytest.raises(ScoredaError, match=f"last.pt: its {message}.*Build it as it was trained"):
+        make_trainer(tmp_path, steps=4, denoiser=other).resume()
+
+
+def test_that_another_weighting_is_not_resumed(tmp_path):
+    one, other = (TargetDenoiser(make_denoiser().network, EDM(), weighting=w) for w in ("snr", "min_snr"))
+    make_trainer(tmp_path, steps=4, denoiser=one).run()
+    with pytest.raises(ScoredaError, match="weighting = snr, not min_snr"):
+        make_trainer(tmp_path, steps=4, denoiser=other).resume()
+
+
+class Bare(torch.nn.Module):
+    """A user's network, which does not tell how it was built."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.layer = torch.nn.Linear(12, 12 * width)
+
+    def forward(self, x, c_noise):
+        return self.layer(x).unflatten(-1, (12, -1)).mean(-1)
+
+
+def test_that_a_network_without_a_spec_resumes_if_its_weights_fit(tmp_path):
+    one, same, other = (KarrasDenoiser(Bare(width), EDM()) for width in (2, 2, 3))
+    make_trainer(tmp_path, steps=4, denoiser=one).run()
+    resumed = make_trainer(tmp_path, steps=4, denoiser=same)
+    resumed.resume()
+    assert torch.equal(same.network.layer.weight, one.network.layer.weight)
     with pytest.raises(ScoredaError, match="not a checkpoint of this network"):
-        make_trainer(tmp_path, steps=4, denoiser=make_denoiser(width=8)).resume()
+        make_trainer(tmp_path, steps=4, denoiser=other).resume()
+
+
+def test_that_a_checkpoint_from_before_the_specs_were_kept_still_resumes(tmp_path):
+    trainer = make_trainer(tmp_path, steps=4)
+    trainer.update()
+    torch.save({k: v for k, v in trainer.state().items() if k != "built"}, tmp_path / "last.pt")
+    resumed = make_trainer(tmp_path, steps=4, denoiser=make_denoiser(seed=9))
+    resumed.resume()
+    assert_same_state(resumed.state(), trainer.state())
 
 
 def truncate(path):

@@ -22,7 +22,7 @@ from scoreda.datasets.layout import replacing
 from scoreda.diffusion.denoisers import LearnedDenoiser, LearnedWeighting
 from scoreda.diffusion.guidance.classifier_free import drop_condition
 from scoreda.diffusion.training.archive_samples import ArchiveSamples
-from scoreda.diffusion.training.checkpoint import matching_checkpoint
+from scoreda.diffusion.training.checkpoint import matching_checkpoint, specs
 from scoreda.diffusion.training.distributed import Ranks, unsynchronised
 from scoreda.diffusion.training.levels import draw_levels
 from scoreda.diffusion.training.metrics import MetricsLog
@@ -201,7 +201,8 @@ class Trainer:
         """Return everything that continuing needs."""
         main, *extra = self.averages.values()
         return dict(
-            settings=asdict(self.settings), schedule=self._schedule(), step=self.step, seconds=self.seconds,
+            settings=asdict(self.settings), schedule=self._schedule(), built=specs(self.denoiser),
+            step=self.step, seconds=self.seconds,
             denoiser=self.model.state_dict(), average=main.state_dict(), extra=[a.state_dict() for a in extra],
             optimiser=self.optimiser.state_dict(), lr=self.lr.state_dict(), scaler=self.scaler.state_dict(),
             generator=self.generator.get_state(), losses=torch.stack(self._losses) if self._losses else torch.zeros(0),
@@ -225,10 +226,10 @@ class Trainer:
         """Continue from `last.pt`; metrics written after it are dropped.
 
         Raises:
-            ScoredaError: if the checkpoint is missing, unreadable, of other settings, schedule or network.
+            ScoredaError: if the checkpoint is missing, unreadable, of other settings, schedule, denoiser or network.
         """
         path = self.folder / CHECKPOINT
-        state = matching_checkpoint(path, self.settings, self._schedule(), self.device)
+        state = matching_checkpoint(path, self.settings, self._schedule(), specs(self.denoiser), self.device)
         try:
             self._load(state)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
