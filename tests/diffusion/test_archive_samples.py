@@ -1,5 +1,8 @@
 """Training from an archive that stays on disk is training from the archive in memory."""
 
+import shutil
+
+import netCDF4
 import numpy as np
 import pytest
 import torch
@@ -7,6 +10,7 @@ from tiny_training import make_denoiser, make_trainer, rows
 
 from scoreda.datasets import Normaliser, read_archive, read_chunks, write_archive
 from scoreda.diffusion.training import ArchiveSamples
+from scoreda.errors import ScoredaError
 from scoreda.models import Lorenz96
 
 NORMALISER = Normaliser(2.0, 3.5)
@@ -44,6 +48,17 @@ def test_that_an_archive_that_does_not_fit_the_network_is_refused(archive, tmp_p
     with pytest.raises(ValueError, match="channels"):
         data = ArchiveSamples(archive, NORMALISER)
         make_trainer(tmp_path, data=data, denoiser=make_denoiser(channels=2))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_that_a_bad_state_is_refused_by_its_place_in_the_file(archive, tmp_path, value):
+    path = tmp_path / "bad.nc"
+    shutil.copy(archive, path)
+    with netCDF4.Dataset(path, "a") as f:
+        f["states"][7, 2, 4] = value
+    trainer = make_trainer(tmp_path, data=ArchiveSamples(path, NORMALISER, slice(5, 9)), batch=64)
+    with pytest.raises(ScoredaError, match=r"bad.nc: `states` holds NaN or Inf in trajectory 7, time 2\. Leave"):
+        trainer.run()
 
 
 @pytest.mark.parametrize("trajectories", [slice(None), slice(3, 258), slice(255, 260)])

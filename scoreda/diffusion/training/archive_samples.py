@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from scoreda.datasets.normaliser import Normaliser
 from scoreda.diffusion.training.samples import Samples, prepared
+from scoreda.errors import ScoredaError
 
 __all__ = ["ArchiveSamples"]
 
@@ -23,6 +24,9 @@ class ArchiveSamples:
         normaliser: Between physical and normalised units.
         trajectories: Which ones, `slice(first, last)`.
         variable: Name of the states.
+
+    Raises:
+        ScoredaError: by `take`, if a state holds NaN or Inf; the message names file, variable and index.
     """
 
     def __init__(
@@ -34,6 +38,7 @@ class ArchiveSamples:
         self._states: Any = self._file[variable]
         self._states.set_auto_mask(False)
         self._rows = range(self._states.shape[0])[trajectories]
+        self._name = f"{path}: `{variable}`"
         self.normaliser, self.device = normaliser, torch.device("cpu")
 
     @property
@@ -51,6 +56,11 @@ class ArchiveSamples:
         for k in np.argsort(wanted, kind="stable").tolist():
             trajectory, time = divmod(int(wanted[k]), self._states.shape[1])
             x[k, 0] = self._states[self._rows[trajectory], time]
+            if not np.isfinite(x[k]).all():
+                raise ScoredaError(
+                    f"{self._name} holds NaN or Inf in trajectory {self._rows[trajectory]}, time {time}. Leave that "
+                    "trajectory out, or give the states as an array and train with mask=True."
+                )
         return Samples(torch.from_numpy(self.normaliser.apply(x))).to(self.device)
 
     def to(self, device: torch.device) -> "ArchiveSamples":
