@@ -56,6 +56,7 @@ NETWORKS = {
     "plane": (lambda: ConvNet2d(width=4, blocks=1), (6, 8)),
     "window": (lambda: UNet1d(channels=3, widths=[4, 8]), (3, 12)),
     "numbers": (lambda: MLP(channels=5, width=8, layers=1), (5,)),
+    "causal plane": (lambda: CausalWindow(ConvNet2d(channels=2, width=4, blocks=1)), (3, 6, 8)),
     "causal": (lambda: CausalWindow(ConvNet1d(channels=2, width=4, blocks=1)), (7, 9)),
 }
 

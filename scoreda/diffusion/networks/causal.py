@@ -38,6 +38,11 @@ class CausalWindow(nn.Module):
         self.network, self.variables = network, variables
 
     @property
+    def dimensions(self) -> int | None:
+        """Axes of space; None where the inner network leaves them to the samples."""
+        return self.network.dimensions or None
+
+    @property
     def frames(self) -> int:
         """Frames that the output at one time depends on, k."""
         return self.network.channels // self.variables
