@@ -298,6 +298,14 @@ def test_that_weights_of_another_schedule_or_target_are_refused(other, named):
         convolutional(VPLinear()).load_state_dict(other.state_dict())
 
 
+def test_that_a_network_that_knows_one_schedule_is_not_moved_to_another():
+    denoiser = convolutional(VPLinear())
+    denoiser.schedule = VPLinear()
+    with pytest.raises(ScoredaError, match="knows the noise by the schedule {'name': 'vp_linear'.* not {'name': 'edm'"):
+        denoiser.schedule = EDM()
+    assert denoiser.schedule.spec() == VPLinear().spec()
+
+
 @pytest.mark.parametrize(
     "denoiser",
     [karras(EDM(), sigma_data=0.5), convolutional(DDPM(), target="v", weighting="min_snr", noise_input="step")],

@@ -80,6 +80,21 @@ class TargetDenoiser(LearnedDenoiser):
             target=target, noise_input=noise_input, sigma_data=float(sigma_data), schedule=schedule.spec()
         )
 
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule of training; to set another is refused by a `ScoredaError`."""
+        return self._schedule
+
+    @schedule.setter
+    def schedule(self, schedule: Schedule) -> None:
+        own = getattr(self, "_tied", {"schedule": schedule.spec()})["schedule"]  # none yet while it is built
+        if schedule.spec() != own:
+            raise ScoredaError(
+                f"the network knows the noise by the schedule {_short(own)}, not {_short(schedule.spec())}. "
+                "Build the denoiser around a network trained under the new one."
+            )
+        self._schedule = schedule
+
     def forward(self, x_t: Tensor, t: Tensor, **told: Tensor | None) -> Tensor:
         """Return the denoised states."""
         t = torch.as_tensor(t, dtype=x_t.dtype, device=x_t.device).expand(len(x_t))
