@@ -211,3 +211,20 @@ def test_that_states_of_another_size_or_precision_are_refused(name):
 def test_that_an_ensemble_without_samples_or_of_negative_width_is_refused(samples, bandwidth):
     with pytest.raises(ValueError, match="`bandwidth` >= 0 and samples"):
         Empirical(samples, EDM(), bandwidth)
+
+
+NO_COVARIANCES = {"asymmetric": torch.tensor([[1.0, 0.9], [0.0, 1.0]]), "NaN": torch.tensor([[1.0, torch.nan]] * 2)}
+
+
+@pytest.mark.parametrize("kind", NO_COVARIANCES)
+def test_that_a_matrix_that_is_no_covariance_is_refused_instead_of_half_read(kind):
+    cov, message = NO_COVARIANCES[kind], {"asymmetric": "must be symmetric", "NaN": "holds NaN or Inf"}[kind]
+    with pytest.raises(ValueError, match=f"`cov` {message}"):
+        GaussianDenoiser(torch.zeros(2), cov, EDM())
+    with pytest.raises(ValueError, match=f"`covs` {message}"):
+        GaussianMixture(torch.ones(2), torch.zeros(2, 2), torch.stack([torch.eye(2), cov]), EDM())
+
+
+def test_that_a_spectrum_with_gaps_is_refused():
+    with pytest.raises(ValueError, match="`spectrum` holds NaN or Inf"):
+        CirculantGaussian(0.0, torch.tensor([1.0, torch.inf]), EDM())

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from scoreda.diffusion.schedules import Schedule, expand
 
-__all__ = ["Denoiser", "non_negative", "require_like", "score"]
+__all__ = ["Denoiser", "eigen", "non_negative", "require_like", "score", "waves"]
 
 
 class Denoiser(Protocol):
@@ -47,11 +47,33 @@ def non_negative(values: Tensor, name: str) -> Tensor:
     """Return the eigenvalues of a covariance without the small negative ones that rounding makes of zeros.
 
     Raises:
-        ValueError: if one is negative beyond rounding.
+        ValueError: if one is negative beyond rounding, or not finite.
     """
+    if not bool(values.isfinite().all()):
+        raise ValueError(f"`{name}` holds NaN or Inf. Pass the covariance of data without gaps.")
     if bool((values < -1e-5 * values.abs().max()).any()):
         raise ValueError(
             f"`{name}` has a negative eigenvalue, {float(values.min()):.3g}, so it is not a covariance. "
             "Pass the covariance of the data."
         )
     return values.clamp_min(0)
+
+
+def eigen(C: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues `(..., n)` and eigenvectors `(..., n, n)` of covariances `(..., n, n)`.
+
+    Raises:
+        ValueError: if one is not finite, not symmetric, or has a negative eigenvalue, beyond rounding.
+    """
+    if not bool(C.isfinite().all()):
+        raise ValueError(f"`{name}` holds NaN or Inf. Pass the covariance of data without gaps.")
+    if bool((C - C.mT).abs().max() > 1e-5 * C.abs().max()):
+        raise ValueError(f"`{name}` must be symmetric, and is not. Pass (C + C.T) / 2 if that is what is meant.")
+    values, vectors = torch.linalg.eigh(C)
+    return non_negative(values, name), vectors
+
+
+def waves(x: Tensor, axes: int) -> tuple[int, ...]:
+    """Return the shape of the real Fourier coefficients of states `(B, C, *space)`, whose space should have `axes`."""
+    *full, last = x.shape[min(2, x.ndim - axes) :]
+    return (*full, last // 2 + 1)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from scoreda.diffusion.denoisers.base import non_negative, require_like
+from scoreda.diffusion.denoisers.base import eigen, non_negative, require_like, waves
 from scoreda.diffusion.schedules import Schedule, ratio
 
 __all__ = ["CirculantGaussian", "GaussianDenoiser"]
@@ -25,8 +25,7 @@ class GaussianDenoiser:
         if cov.shape != (len(mean), len(mean)):
             raise ValueError(f"`cov` must have shape ({len(mean)}, {len(mean)}), got {tuple(cov.shape)}.")
         self.mean, self.schedule = mean, schedule
-        values, self._vectors = torch.linalg.eigh(cov)
-        self._values = non_negative(values, "cov")
+        self._values, self._vectors = eigen(cov, "cov")
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Return E[x | x_t], the shape of `x_t`."""
@@ -50,7 +49,7 @@ class CirculantGaussian:
         schedule: Any schedule.
 
     Raises:
-        ValueError: if an eigenvalue is negative.
+        ValueError: if an eigenvalue is negative or not finite.
     """
 
     def __init__(self, mean: float, spectrum: Tensor, schedule: Schedule) -> None:
@@ -72,8 +71,7 @@ class CirculantGaussian:
         return self.mean + torch.fft.irfftn(wave * gain, s=sizes, dim=axes)
 
     def _check(self, x_t: Tensor) -> None:
-        *full, last = x_t.shape[-self.spectrum.ndim :]
-        wanted = ((*full, last // 2 + 1), x_t.dtype, x_t.device)
+        wanted = (waves(x_t, self.spectrum.ndim), x_t.dtype, x_t.device)
         own = (tuple(self.spectrum.shape), self.spectrum.dtype, self.spectrum.device)
         if wanted != own:
             raise ValueError(

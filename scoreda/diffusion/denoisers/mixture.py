@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from scoreda.diffusion.denoisers.base import non_negative, require_like
+from scoreda.diffusion.denoisers.base import eigen, require_like
 from scoreda.diffusion.schedules import Schedule, ratio
 
 __all__ = ["Empirical", "GaussianMixture"]
@@ -37,8 +37,7 @@ class GaussianMixture:
         if not ((weights >= 0).all() and weights.sum() > 0):
             raise ValueError(f"`weights` must be non-negative and not all 0, got {weights.tolist()}.")
         self.weights, self.means, self.schedule = weights / weights.sum(), means, schedule
-        values, self._vectors = torch.linalg.eigh(covs)
-        self._values = non_negative(values, "covs")
+        self._values, self._vectors = eigen(covs, "covs")
 
     def __call__(self, x_t: Tensor, t: Tensor | float) -> Tensor:
         """Return E[x | x_t], the shape of `x_t` `(B, *)`."""
