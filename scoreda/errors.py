@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from inspect import signature
-from typing import Any, TypeVar
+from typing import Any, SupportsFloat, SupportsIndex, TypeVar
 
-__all__ = ["ScoredaError", "bare", "choose", "construct", "require_known", "suggest"]
+__all__ = ["ScoredaError", "bare", "choose", "construct", "require_known", "require_numbers", "suggest"]
 
 T = TypeVar("T")
 
@@ -58,3 +58,15 @@ def require_known(what: str, names: Iterable[str], known: Mapping[str, Any]) -> 
     """
     for name in names:
         choose(what, name, known)
+
+
+def require_numbers(whole: bool = False, **values: object) -> None:
+    """Refuse settings that are no numbers, such as text.
+
+    Raises:
+        ValueError: at the first.
+    """
+    kind, called, fix = (SupportsIndex, "a whole number", "an int") if whole else (SupportsFloat, "a number", "a float")
+    for name, value in values.items():
+        if not isinstance(value, kind):
+            raise ValueError(f"`{name}` must be {called}, got {value!r}. Pass {fix}.")

@@ -5,7 +5,16 @@ import gc
 import pytest
 import torch
 
-from scoreda.diffusion import EDM, ConvNet1d, GaussianDenoiser, HeunSampler, KarrasDenoiser, MomentMatching, VPCosine
+from scoreda.diffusion import (
+    EDM,
+    CirculantGaussian,
+    ConvNet1d,
+    GaussianDenoiser,
+    HeunSampler,
+    KarrasDenoiser,
+    MomentMatching,
+    VPCosine,
+)
 from scoreda.diffusion.guidance import DPS, FI6, GUIDANCE, SDA, ConstantDerivative, DiffPIR, Recorded, guidance_by_name
 from scoreda.errors import ScoredaError
 
@@ -326,10 +335,30 @@ def test_that_a_circulant_covariance_is_the_dense_one_it_stands_for(method, n):
     torch.testing.assert_close(*results, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("method", ["jfps", "sda"])
+@pytest.mark.parametrize("W", [6, 7])
+def test_that_a_spectrum_of_a_torus_is_the_dense_covariance_it_stands_for(method, W):
+    first = torch.zeros(5, W, dtype=F64)
+    first[[0, 1, -1, 0, 0], [0, 0, 0, 1, -1]] = torch.tensor([2.0, 0.3, 0.3, 0.5, 0.5], dtype=F64)
+    dense = torch.stack([first.roll((i, j), (0, 1)).flatten() for i in range(5) for j in range(W)])
+    denoiser = GaussianDenoiser(torch.zeros(5 * W, dtype=F64), dense, EDM())
+    x, y = torch.randn(3, 1, 5, W, generator=torch.Generator().manual_seed(1), dtype=F64), torch.ones(W, dtype=F64)
+    results = [
+        GUIDANCE[method](denoiser, y, lambda x: x[:, 0, 2], 0.1, covariance=covariance)(x, 0.5)
+        for covariance in (dense, torch.fft.rfftn(first).real)
+    ]
+    torch.testing.assert_close(*results, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "covariance, message",
-    [(torch.ones(8, 3), "matrix"), (-torch.eye(8), "negative eigenvalue"), (torch.ones(4, dtype=F64), "4 eigenvalues")],
-)
+    [
+        (torch.ones(8, 3), "need a matrix"), (-torch.eye(8), "negative eigenvalue"),
+        (torch.ones(4, dtype=F64), r"eigenvalues \(4,\), but .* need a matrix \(8, 8\), or the eigenvalues \(5,\)"),
+        (torch.eye(8).cumsum(0), "must be symmetric"), (torch.eye(8) * torch.nan, "holds NaN or Inf"),
+        (torch.full((5,), torch.nan), "holds NaN or Inf"), (torch.ones(2, 2, 2), r"got shape \(2, 2, 2\)"),
+    ],
+)  # fmt: skip
 def test_that_a_covariance_that_cannot_be_the_data_s_is_refused(covariance, message):
     denoiser, H, y, R, x = gaussian_field(15)
     with pytest.raises(ValueError, match=message):
@@ -376,3 +405,34 @@ def test_that_a_method_is_found_by_name_and_a_slip_is_answered_with_the_nearest(
     assert guidance_by_name("moment_matching") is MomentMatching
     with pytest.raises(ScoredaError, match="unknown guidance 'momentmatching'; did you mean 'moment_matching'"):
         guidance_by_name("momentmatching")
+
+
+def test_that_a_spectrum_of_a_ring_is_not_applied_to_the_rows_of_a_plane():
+    plane = torch.zeros(2, 1, 4, 8, dtype=F64)
+    for refused in (
+        CirculantGaussian(0.0, SPECTRUM, EDM()),
+        GUIDANCE["jfps"](white_plane(), torch.ones(3, dtype=F64), lambda x: x[:, 0, 0, :3], 0.1, covariance=SPECTRUM),
+    ):
+        with pytest.raises(ValueError, match=r"\(4, 5\)"):
+            refused(plane, torch.tensor(0.5, dtype=F64))
+
+
+def white_plane():
+    return CirculantGaussian(0.0, torch.ones(4, 5, dtype=F64), EDM())
+
+
+def test_that_a_list_of_variances_is_the_tensor_of_them_in_full_precision():
+    denoiser, _, _, R, x = gaussian_field(20)
+    y, observe = torch.ones(4, dtype=F64), lambda x: x[:, 0, ::2]
+    results = [MomentMatching(denoiser, y, observe, given, weight=0.7)(x, 0.5) for given in (R, R.tolist(), R.numpy())]
+    assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+    with pytest.raises(ValueError, match="`R` must be numbers, got 'small' .* Pass variances, obs_std"):
+        MomentMatching(denoiser, y, observe, "small")
+
+
+@every_method
+def test_that_observations_of_another_batch_are_refused(case):
+    denoiser, H, y, R, x = gaussian_field(21)
+    guided = make(case, denoiser, y.expand(4, -1), lambda x: x[:, 0] @ H.T, R)
+    with pytest.raises(ValueError, match="`y` has 4 rows, got 6 states. Pass a row for each"):
+        guided(x, 0.5)

@@ -1,5 +1,6 @@
 """Inpainting by replacement against exact Gaussian conditionals, and how its bias falls with resampling."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -103,6 +104,41 @@ def test_that_a_second_path_is_not_disturbed_by_one_left_half_way():
     after = sampler(x)
     g.manual_seed(1)
     torch.testing.assert_close(sampler(x), after, rtol=0, atol=0)
+
+
+def test_that_every_value_may_have_an_error_of_its_own():
+    prior = GaussianDenoiser(torch.zeros(4, dtype=F64), torch.eye(4, dtype=F64), VPCosine())
+    R = torch.tensor([[0.0, 0.25, 1.0, torch.nan]], dtype=F64)
+    out = inpainted(prior, [1.0, 1.0, 1.0, NAN], steps=200, R=R, resamplings=1, variance="beta")
+    assert (out[:, 0] == 1).all()
+    weights = torch.tensor([0.8, 0.5, 0.0], dtype=F64)
+    torch.testing.assert_close(out[:, 1:].mean(0), weights, rtol=0, atol=0.05)
+    torch.testing.assert_close(out[:, 1:].std(0), (1 - weights).sqrt(), rtol=0.06, atol=0.0)
+
+
+FORMS = {
+    "NumPy": (np.zeros(2), 0.0, "floating-point tensor in the shape of a state, got ndarray"),
+    "infinite": (torch.tensor([torch.inf, 0.0]), 0.0, "infinite values. Mark what is missing by NaN"),
+    "R of another shape": (torch.zeros(2, dtype=F64), torch.ones(3), r"shape of `y` \(2,\), got \(3,\)"),
+    "R a matrix": (torch.zeros(2, dtype=F64), torch.eye(2), "correlated use MomentMatching"),
+    "R text": (torch.zeros(2, dtype=F64), "small", "`R` must be numbers"),
+}
+
+
+@pytest.mark.parametrize("kind", FORMS)
+def test_that_known_values_of_another_form_are_refused(kind):
+    y, R, message = FORMS[kind]
+    with pytest.raises(ValueError, match=message):
+        RePaint(PAIR, y, generator=torch.Generator(), R=R)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 1), (1,), (5, 2), (4, 1, 2), (1, 1, 1, 2)])
+def test_that_known_values_in_no_places_of_a_state_are_refused_instead_of_broadcast(shape):
+    sampler = RePaint(PAIR, torch.zeros(shape, dtype=F64), 5, torch.Generator())
+    with pytest.raises(ValueError, match=r"the states \(5, 1, 2\). Put the known values in their places"):
+        sampler(torch.zeros(5, 1, 2, dtype=F64))
+    with pytest.raises(ValueError, match=r"Pass y=y.to\(x_t\)"):
+        RePaint(PAIR, torch.zeros(2), 5, torch.Generator())(torch.zeros(5, 1, 2, dtype=F64))
 
 
 @pytest.mark.parametrize("settings", [dict(jump=0), dict(resamplings=0), dict(R=-1.0)])

@@ -1,5 +1,7 @@
 """Samplers: what all of them share, and Heun's method on a Gaussian, where every step has a closed form."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -7,15 +9,18 @@ from gaussian_oracles import F64, MEAN, VARIANCES, exact_sample, generator, make
 
 from scoreda.diffusion import EDM, HeunSampler, VPCosine, noise
 from scoreda.diffusion.samplers import SAMPLERS, SPACINGS, DDIMSampler, DPMSolverSampler, EulerSampler, sampler_by_name
+from scoreda.diffusion.schedules import TerminalSignalWarning
 from scoreda.errors import ScoredaError
 
 SCHEDULES = [EDM(0.01, 50.0), VPCosine()]
 DETERMINISTIC = [DDIMSampler, DPMSolverSampler, EulerSampler, HeunSampler]
 every_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.name)
 every_spacing = pytest.mark.parametrize("spacing", SPACINGS)
+any_start = pytest.mark.filterwarnings("ignore::scoreda.diffusion.schedules.TerminalSignalWarning")
 deterministic = pytest.mark.parametrize("method", DETERMINISTIC, ids=lambda m: m.__name__)
 
 
+@any_start
 @every_schedule
 @pytest.mark.parametrize("start", [1.0, 0.5])
 def test_that_heun_converges_at_second_order(schedule, start):
@@ -90,6 +95,19 @@ def test_that_the_input_is_left_as_it_was():
     assert torch.equal(x, before)
 
 
+def test_that_pure_noise_where_signal_is_missing_is_warned_of():
+    denoiser = make_denoiser(VPCosine())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for start in (1.0, 0.99):
+            noise((2, 1, 3), denoiser, generator(0), start)
+    with pytest.warns(TerminalSignalWarning, match="start = 0.5 lacks .* alpha / sigma = .*noised"):
+        noise((2, 1, 3), denoiser, generator(0), 0.5)
+    with pytest.raises(ValueError, match="must be a torch.Generator, got 7"):
+        noise((2, 1, 3), denoiser, 7)
+
+
+@any_start
 @every_schedule
 @pytest.mark.parametrize("start", [1.0, 0.4])
 def test_that_starting_noise_has_the_schedule_s_scale(schedule, start):
@@ -211,6 +229,8 @@ def test_that_an_unknown_sampler_is_answered_with_the_nearest_name(name, near):
     ("settings", "message"),
     [
         ({"spacing": "logsnr"}, "unknown spacing 'logsnr'; did you mean 'log_snr'"),
+        ({"steps": 5.5}, "`steps` must be a whole number, got 5.5. Pass an int"),
+        ({"generator": 3}, "`generator` must be a torch.Generator, got 3. Pass generator=torch.Generator"),
         ({"final": "denoised"}, "must be 'denoise' or 'none', got 'denoised'"),
     ],
 )

@@ -165,6 +165,16 @@ def test_that_bad_settings_are_refused(settings, message):
         TwistedSMC(white(), y, first, 0.25, torch.Generator(), **settings)
 
 
+def test_that_what_does_not_fit_the_states_is_refused():
+    y = torch.ones(1)
+    with pytest.raises(ValueError, match="`generator` must be a torch.Generator, got 5"):
+        TwistedSMC(white(), y, first, 0.25, 5)
+    with pytest.raises(ValueError, match="`steps` must be a whole number, got 9.5"):
+        TwistedSMC(white(), y, first, 0.25, torch.Generator(), steps=9.5)
+    with pytest.raises(ValueError, match=r"states are torch.float64 .* `y` is torch.float32 .* Pass y=y.to\(x_t\)"):
+        TwistedSMC(white(), y, first, 0.25, torch.Generator())(torch.zeros(4, 1, 1, dtype=F64))
+
+
 def test_that_a_run_away_is_said_to_be_one():
     with pytest.raises(ValueError, match="not finite"):
         particles_of(white(), torch.ones(1, dtype=F64), first, 1e-6, steps=50, moments=False)

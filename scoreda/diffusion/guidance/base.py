@@ -36,6 +36,7 @@ class Linearised:
     """
 
     def __init__(self, denoiser: Denoiser, observed: Observed, x_t: Tensor, t: Tensor, jacobian: bool) -> None:
+        observed.check(x_t)
         self.observed, self.t = observed, t
         self.alpha_t = denoiser.schedule.alpha(t)
         self.s = denoiser.schedule.sigma(t) / self.alpha_t
@@ -107,7 +108,7 @@ class Guidance(ABC):
         if not weight > 0:
             raise ValueError(f"`weight` must be positive, got {weight}. 1 is the posterior itself.")
         self.denoiser, self.schedule, self.weight = denoiser, denoiser.schedule, weight
-        self.observed = Observed(y, H, R / weight)
+        self.observed = Observed(y, H, R, weight)
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Return the method's estimate of E[x | x_t, y], the shape of `x_t` `(B, *)`; `t` a scalar or `(B,)`."""
@@ -115,11 +116,6 @@ class Guidance(ABC):
 
     def linearise(self, x_t: Tensor, t: Tensor) -> Linearised:
         """Return the prior's estimate at `x_t` and what `guide` needs beside it."""
-        y = self.observed.y
-        if (x_t.dtype, x_t.device) != (y.dtype, y.device):
-            raise ValueError(
-                f"states are {x_t.dtype} on {x_t.device}, but `y` is {y.dtype} on {y.device}. Pass y=y.to(x_t)."
-            )
         t = torch.as_tensor(t, dtype=x_t.dtype, device=x_t.device)
         return Linearised(self.denoiser, self.observed, x_t, t, self.jacobian)
 

@@ -1,11 +1,12 @@
 """What was observed, in the form that every guidance method uses."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["Observed"]
+__all__ = ["Observed", "as_numbers", "require_known_values", "require_same_kind"]
 
 
 class Observed:
@@ -18,16 +19,17 @@ class Observed:
         y: Observations, `(Ny,)` or `(B, Ny)`; NaN where missing.
         H: Operator from states `(B, *)` to `(B, Ny)` (or what flattens to that), differentiable by torch.
         R: Observation-error covariance: a scalar variance, variances `(Ny,)`, or a matrix `(Ny, Ny)`.
+        weight: Power of the likelihood, that is R / weight.
 
     Raises:
         ValueError: if `y` is not such a tensor, `R` is not positive (definite), or its shape fits neither.
     """
 
-    def __init__(self, y: Tensor, H: Callable[[Tensor], Tensor], R: Tensor | float) -> None:
-        _check_values(y)
+    def __init__(self, y: Tensor, H: Callable[[Tensor], Tensor], R: Tensor | float, weight: float = 1.0) -> None:
+        require_known_values(y, "(Ny,) or (B, Ny)", (1, 2))
         self.H, self.present = H, ~torch.isnan(y)
         self.y = torch.where(self.present, y, torch.zeros_like(y))
-        R = torch.as_tensor(R, dtype=y.dtype, device=y.device)
+        R = as_numbers(R, y) / weight
         self.is_diagonal = R.ndim < 2
         if R.ndim > 2 or not all(n == y.shape[-1] for n in R.shape):
             raise ValueError(
@@ -43,6 +45,18 @@ class Observed:
     def _full(self, R: Tensor) -> Tensor:
         both = self.present[..., :, None] & self.present[..., None, :]
         return torch.where(both, R, torch.eye(len(R), dtype=R.dtype, device=R.device))
+
+    def check(self, x_t: Tensor) -> None:
+        """Refuse states that the observations do not fit.
+
+        Raises:
+            ValueError: if they are of another dtype or device, or `y` has rows for another number of them.
+        """
+        require_same_kind(x_t, self.y)
+        if self.y.ndim == 2 and len(self.y) not in (1, len(x_t)):
+            raise ValueError(
+                f"`y` has {len(self.y)} rows, got {len(x_t)} states. Pass a row for each, or one vector (Ny,) for all."
+            )
 
     def predict(self, x: Tensor) -> Tensor:
         """Return H(x) `(B, Ny)`, zero where nothing is observed.
@@ -93,14 +107,38 @@ _TORCH_OPERATORS = (
 )
 
 
-def _check_values(y: Tensor) -> None:
-    if not (isinstance(y, Tensor) and y.is_floating_point() and y.ndim in (1, 2)):
-        got = f"{y.dtype} of shape {tuple(y.shape)}" if hasattr(y, "shape") else type(y).__name__
-        raise ValueError(
-            f"`y` must be a floating-point tensor (Ny,) or (B, Ny), got {got}. Use torch.as_tensor(y).flatten()."
-        )
+def require_known_values(y: Any, shapes: str, axes: tuple[int, ...]) -> None:
+    """Refuse observations that are no floating-point tensor of so many axes, or infinite.
+
+    Raises:
+        ValueError: if they are; `shapes` says what is wanted.
+    """
+    if not (isinstance(y, Tensor) and y.is_floating_point() and y.ndim in axes):
+        got = f"{type(y).__name__} of {y.dtype} {tuple(y.shape)}" if hasattr(y, "shape") else type(y).__name__
+        fix = "torch.as_tensor(y).flatten()" if isinstance(y, Tensor) and axes == (1, 2) else "torch.as_tensor(y)"
+        raise ValueError(f"`y` must be a floating-point tensor {shapes}, got {got}. Use {fix}.")
     if torch.isinf(y).any():
         raise ValueError("`y` has infinite values. Mark what is missing by NaN.")
+
+
+def require_same_kind(x_t: Tensor, y: Tensor) -> None:
+    """Refuse states of another dtype or device than the observations.
+
+    Raises:
+        ValueError: if they are.
+    """
+    if (x_t.dtype, x_t.device) != (y.dtype, y.device):
+        raise ValueError(
+            f"states are {x_t.dtype} on {x_t.device}, but `y` is {y.dtype} on {y.device}. Pass y=y.to(x_t)."
+        )
+
+
+def as_numbers(R: Any, y: Tensor) -> Tensor:
+    """Return error variances or a covariance as a tensor like `y`; ValueError if they are no numbers."""
+    try:
+        return torch.as_tensor(R, dtype=y.dtype, device=y.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"`R` must be numbers, got {R!r} ({error}). Pass variances, obs_std**2.") from error
 
 
 def _check_positive(R: Tensor) -> None:

@@ -7,6 +7,7 @@ Source: Lugmayr et al. (2022), RePaint: inpainting using denoising diffusion pro
 appendix B, https://arxiv.org/abs/2201.09865
 """
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from scoreda.diffusion.denoisers import Denoiser
+from scoreda.diffusion.guidance.observed import as_numbers, require_known_values, require_same_kind
 from scoreda.diffusion.samplers import DDPMSampler, Sampler
 from scoreda.diffusion.samplers.base import Step
 from scoreda.diffusion.schedules import Schedule, transition
@@ -51,17 +53,18 @@ class RePaint(Sampler):
 
     Args:
         denoiser: The prior.
-        y: Known values in their places, NaN elsewhere, broadcast against states `(B, *)`.
+        y: Known values in their places, NaN elsewhere: of the shape of a state or its last axes, or a row for each.
         steps: Steps from `start` to zero noise; each is taken `resamplings` times.
         generator: Of the noise.
-        R: Error variance of the known values, one for all; 0 keeps them as they are.
+        R: Error variance of the known values, one for all or one for each in the shape of `y`; 0 keeps a value as it
+            is. Errors are independent.
         jump: Steps between jumps back, and the length of these.
         resamplings: How many times each stretch of `jump` steps is walked; 1 is plain replacement.
         variance: Of the ancestral steps, "posterior" or "beta".
         settings: As for every `Sampler`.
 
     Raises:
-        ValueError: if `jump` or `resamplings` is below 1, or the variance is negative.
+        ValueError: if `jump` or `resamplings` is below 1, a variance is negative, or `y` or `R` is of another form.
     """
 
     def __init__(
@@ -70,27 +73,43 @@ class RePaint(Sampler):
         y: Tensor,
         steps: int = 250,
         generator: torch.Generator | None = None,
-        R: float = 0.0,
+        R: Tensor | float = 0.0,
         jump: int = 10,
         resamplings: int = 10,
         variance: str = "posterior",
         **settings: Any,
     ) -> None:
-        if not (jump >= 1 and resamplings >= 1 and 0 <= R < float("inf")):
+        require_known_values(y, "in the shape of a state", (1, 2, 3, 4))
+        R = _variances(R, y)
+        if not (jump >= 1 and resamplings >= 1 and bool(((R >= 0) & R.isfinite()).all())):
             raise ValueError(
-                f"need jump >= 1, resamplings >= 1 and a variance R >= 0, got jump={jump}, resamplings={resamplings}, "
-                f"R={R}. The paper has 10, 10 and 0."
+                f"need jump >= 1, resamplings >= 1 and variances R >= 0, got jump={jump}, resamplings={resamplings}, "
+                f"R={R.tolist()}. The paper has 10, 10 and 0."
             )
-        super().__init__(denoiser if R else Filled(denoiser, y), steps, generator, **settings)
+        super().__init__(Filled(denoiser, torch.where(R > 0, torch.nan, y)), steps, generator, **settings)
         self.prior = DDPMSampler(denoiser, steps, generator, variance)
         self.y, self.R, self.jump, self.resamplings = y, R, jump, resamplings
+
+    def path(self, x: Tensor, start: float = 1.0) -> Iterator[Tensor]:
+        """Yield the state after every step; see `Sampler`.
+
+        Raises:
+            ValueError: if `y` has another shape, dtype or device than the states.
+        """
+        require_same_kind(x, self.y)
+        if self.y.shape not in (x.shape[x.ndim - self.y.ndim :], (1, *x.shape[1:])):
+            raise ValueError(
+                f"`y` has shape {tuple(self.y.shape)}, the states {tuple(x.shape)}. Put the known values in their "
+                f"places of a state {tuple(x.shape[1:])}, with NaN elsewhere."
+            )
+        return super().path(x, start)
 
     def stepper(self) -> Step:
         """Return a step that, after every `jump` of them, goes back and walks the stretch again."""
         stretch: list[Tensor] = []
 
         def step(x: Tensor, t: Tensor, s: Tensor) -> Tensor:
-            if self._spare(s) < 0:  # a walk from here up and down again would forget y
+            if bool((self._spare(s) < 0).any()):  # a walk from here up and down again would forget y
                 x = self._harmonised(x, [*stretch, t])
                 stretch.clear()
                 return self.step(x, t, s)
@@ -115,11 +134,22 @@ class RePaint(Sampler):
     def step(self, x_t: Tensor, t: Tensor, s: Tensor) -> Tensor:
         """Carry `x_t` from time `t` to the earlier time `s` and put the known values, as noisy as they are there."""
         x_s, spare = self.prior.step(x_t, t, s), self._spare(s)
-        if spare < 0:
+        if bool((spare < 0).all()):
             return x_s
-        known = self.denoiser.schedule.alpha(s) * self.y + spare.sqrt() * self.draw(x_s)
-        return torch.where(torch.isnan(self.y), x_s, known)
+        known = self.denoiser.schedule.alpha(s) * self.y + spare.clamp_min(0).sqrt() * self.draw(x_s)
+        return torch.where(torch.isnan(self.y) | (spare < 0), x_s, known)
 
     def _spare(self, s: Tensor) -> Tensor:
-        """Return the variance of the noise at `s` that the error of y does not account for."""
+        """Return the variances of the noise at `s` that the errors of y do not account for."""
         return self.denoiser.schedule.sigma(s) ** 2 - self.denoiser.schedule.alpha(s) ** 2 * self.R
+
+
+def _variances(R: Any, y: Tensor) -> Tensor:
+    """Return the error variance of every value, 0 where none is known, or one for all; ValueError for other shapes."""
+    R = as_numbers(R, y)
+    if R.shape not in ((), y.shape):
+        raise ValueError(
+            f"`R` must be one variance, or variances in the shape of `y` {tuple(y.shape)}, got {tuple(R.shape)}. "
+            "For errors that are correlated use MomentMatching."
+        )
+    return R.where(~torch.isnan(y), 0) if R.ndim else R

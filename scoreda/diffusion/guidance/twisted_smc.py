@@ -28,7 +28,9 @@ from scoreda.diffusion.denoisers import Denoiser
 from scoreda.diffusion.guidance.base import Linearised
 from scoreda.diffusion.guidance.observed import Observed
 from scoreda.diffusion.guidance.particles import Particles, effective_size, log_mean, systematic
+from scoreda.diffusion.samplers.base import require_generator
 from scoreda.diffusion.schedules import Schedule, expand, transition, white_noise
+from scoreda.errors import require_numbers
 
 __all__ = ["TwistedSMC"]
 
@@ -62,7 +64,7 @@ class TwistedSMC:
     Exact when: N and `steps` are large, for any prior and operator.
 
     Raises:
-        ValueError: if `y` is not one vector, or `steps` or `threshold` are out of range.
+        ValueError: if `y` is not one vector, `steps` or `threshold` are out of range, or `generator` is none.
     """
 
     def __init__(
@@ -77,8 +79,9 @@ class TwistedSMC:
         spread: float = 1.0,
         threshold: float = 0.5,
     ) -> None:
-        _check(y, steps, threshold)
         self.denoiser, self.schedule, self.observed = denoiser, denoiser.schedule, Observed(y, H, R)
+        _check(y, steps, threshold)
+        require_generator(generator)
         self.generator, self.steps, self.threshold = generator, steps, threshold
         self.moments, self.spread = moments, spread
 
@@ -188,6 +191,7 @@ def _without_lost(swarm: Swarm) -> Swarm:
 def _check(y: Tensor, steps: int, threshold: float) -> None:
     if y.ndim != 1:
         raise ValueError(f"`y` must be one vector (Ny,), got shape {tuple(y.shape)}: the batch is the particles.")
+    require_numbers(whole=True, steps=steps)
     if steps < 2 or not 0 <= threshold <= 1:
         raise ValueError(
             f"need steps >= 2 and a threshold in [0, 1], got steps={steps}, threshold={threshold}. Try 100 and 0.5."

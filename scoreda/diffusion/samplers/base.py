@@ -11,18 +11,46 @@ from tqdm.auto import tqdm
 
 from scoreda.diffusion.denoisers import Denoiser
 from scoreda.diffusion.samplers.spacing import Spacing, spacing_by_name
-from scoreda.diffusion.schedules import white_noise
+from scoreda.diffusion.schedules import TerminalSignalWarning, white_noise
+from scoreda.diffusion.schedules.base import NEGLIGIBLE
+from scoreda.errors import require_numbers
 
-__all__ = ["Sampler", "Step", "noise"]
+__all__ = ["Sampler", "Step", "noise", "require_generator"]
 
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def noise(shape: tuple[int, ...], denoiser: Denoiser, generator: torch.Generator, start: float = 1.0) -> Tensor:
-    """Draw `x_t` at `t = start` from the prior's own noise, `sigma_t * N(0, I)` (the signal is negligible at t = 1)."""
-    sigma = denoiser.schedule.sigma(torch.tensor(start, dtype=torch.float64))
+    """Draw `x_t` at `t = start` from the prior's own noise, `sigma_t * N(0, I)` (the signal is negligible at t = 1).
+
+    Warns:
+        TerminalSignalWarning: if it is not at an earlier `start`.
+    """
+    require_generator(generator)
+    schedule, t = denoiser.schedule, torch.tensor(start, dtype=torch.float64)
+    sigma, left = schedule.sigma(t), float(schedule.alpha(t) / schedule.sigma(t))
+    if start < 1 and left > NEGLIGIBLE:
+        warnings.warn(
+            f"pure noise at start = {start:g} lacks the signal that '{schedule.name}' has there, alpha / sigma = "
+            f"{left:.2g}, so samples are biased. Start nearer to 1, or from noised(schedule, x, t, eps) of some x.",
+            TerminalSignalWarning,
+            stacklevel=2,
+        )
     eps = torch.randn(shape, generator=generator, device=generator.device)
     return eps * sigma.to(eps)
+
+
+def require_generator(generator: object) -> None:
+    """Refuse what is no source of randomness.
+
+    Raises:
+        ValueError: if it is no `torch.Generator`.
+    """
+    if not isinstance(generator, torch.Generator):
+        raise ValueError(
+            f"`generator` must be a torch.Generator, got {generator!r}. "
+            "Pass generator=torch.Generator().manual_seed(0)."
+        )
 
 
 class Sampler(ABC):
@@ -37,6 +65,9 @@ class Sampler(ABC):
             `samplers.spacing`.
         final: "denoise" ends with the denoiser at t = 0, "none" with one more step of the method to the little noise
             that is left there.
+
+    Raises:
+        ValueError: if `steps` is not a whole number of at least 1, `generator` no generator, or a name is unknown.
     """
 
     def __init__(
@@ -48,6 +79,9 @@ class Sampler(ABC):
         spacing: Spacing | str = "uniform",
         final: str = "denoise",
     ) -> None:
+        require_numbers(whole=True, steps=steps)
+        if generator is not None:
+            require_generator(generator)
         if steps < 1:
             raise ValueError(f"`steps` must be at least 1, got {steps}. 18 is a good start.")
         if final not in ("denoise", "none"):
