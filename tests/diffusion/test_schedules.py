@@ -338,7 +338,10 @@ def test_that_edm_refuses_settings_without_a_schedule(settings):
         (VE, (0.01, math.inf), "both finite"), (RectifiedFlow, (0.0,), "t_min > 0"),
         (RectifiedFlow, (0.5, 0.5), r"t_min \+ margin < 1"), (DDPM, ([0.5],), "`steps` >= 2"),
         (DDPM, ([0.5, 0.9], 3), "steps=3"), (DDPM, ([0.1, 1.0],), "between 0 and 1, got 0.1 to 1"),
-        (DDPM, ("linear", 1), "`steps` >= 2"),
+        (DDPM, ("linear", 1), "`steps` >= 2"), (VPLinear, ("0.1", 20), "`beta_min` must be a number, got '0.1'. Pass"),
+        (EDM, (None,), "`sigma_min` must be a number"), (VE, (0.01, "50"), "`sigma_max` must be a number, got '50'"),
+        (VPCosine, ("0.01",), "`theta_min` must be"), (RectifiedFlow, ("0",), "`t_min` must be"),
+        (DDPM, ("linear", 10, "0.1"), "`beta_min` must be"),
     ],
 )  # fmt: skip
 def test_that_settings_without_a_schedule_are_refused(kind, settings, message):

@@ -266,6 +266,7 @@ BAD_SETTINGS = [
     {"norm": "l3"}, {"levels": "normal"}, {"optimiser": "sgd"}, {"lr_schedule": "cos"}, {"lr": 0.0}, {"ema": 1.0},
     {"ema_extra": [1.5]}, {"warmup": -1}, {"condition_dropout": 1.1}, {"clip": -1.0}, {"beta2": 1.0}, {"seed": -1},
     {"lr": math.nan}, {"weight_decay": -0.1}, {"lr_final": 1.5}, {"sigma_std": 0.0}, {"checkpoint_minutes": -1.0},
+    {"steps": 2.5}, {"batch": "8"}, {"seed": None}, {"lr": "1e-3"}, {"sigma_mean": "0"}, {"ema_extra": ["0.9"]},
 ]  # fmt: skip
 
 

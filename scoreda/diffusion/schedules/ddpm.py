@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scoreda.diffusion.schedules.base import warn_of_terminal_signal
 from scoreda.diffusion.schedules.rate import VariancePreserving
-from scoreda.errors import ScoredaError, suggest
+from scoreda.errors import ScoredaError, require_numbers, suggest
 
 __all__ = ["BETAS", "DDPM"]
 
@@ -86,6 +86,7 @@ class DDPM(VariancePreserving):
         beta_min: float = 1e-4,
         beta_max: float = 0.02,
     ) -> None:
+        require_numbers(beta_min=beta_min, beta_max=beta_max)
         self.betas = _betas(betas, steps, beta_min, beta_max)
         self.steps = len(self.betas)
         self._named = dict(betas=betas, steps=self.steps, beta_min=beta_min, beta_max=beta_max)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from scoreda.diffusion.schedules.base import warn_of_terminal_signal
+from scoreda.errors import require_numbers
 
 __all__ = ["EDM"]
 
@@ -30,6 +31,7 @@ class EDM:
     name = "edm"
 
     def __init__(self, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> None:
+        require_numbers(sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)
         if not (0 < sigma_min < sigma_max < math.inf and 0 < rho < math.inf):
             raise ValueError(
                 f"need 0 < sigma_min < sigma_max and rho > 0, all finite, got {sigma_min}, {sigma_max}, {rho}."

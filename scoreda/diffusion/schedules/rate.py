@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from scoreda.errors import require_numbers
+
 __all__ = ["LinearRate", "Rate", "VariancePreserving"]
 
 
@@ -26,6 +28,7 @@ class LinearRate:
     """
 
     def __init__(self, beta_min: float, beta_max: float, t_min: float) -> None:
+        require_numbers(beta_min=beta_min, beta_max=beta_max, t_min=t_min)
         if not (0 <= beta_min <= beta_max < float("inf") and beta_max > 0 and 0 < t_min < 1):
             raise ValueError(
                 "need 0 <= beta_min <= beta_max, beta_max > 0 and 0 < t_min < 1, "

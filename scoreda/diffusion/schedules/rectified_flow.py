@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from scoreda.diffusion.schedules.base import warn_of_terminal_signal
+from scoreda.errors import require_numbers
 
 __all__ = ["RectifiedFlow"]
 
@@ -27,6 +28,7 @@ class RectifiedFlow:
     name = "rectified_flow"
 
     def __init__(self, t_min: float = 0.001, margin: float = 0.001) -> None:
+        require_numbers(t_min=t_min, margin=margin)
         if not (t_min > 0 and margin > 0 and t_min + margin < 1):
             raise ValueError(f"need t_min > 0, margin > 0 and t_min + margin < 1, got t_min={t_min}, margin={margin}.")
         self.t_min, self.margin = float(t_min), float(margin)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from scoreda.diffusion.schedules.base import warn_of_terminal_signal
+from scoreda.errors import require_numbers
 
 __all__ = ["VE"]
 
@@ -27,6 +28,7 @@ class VE:
     name = "ve"
 
     def __init__(self, sigma_min: float = 0.01, sigma_max: float = 50.0) -> None:
+        require_numbers(sigma_min=sigma_min, sigma_max=sigma_max)
         if not 0 < sigma_min < sigma_max < math.inf:
             raise ValueError(f"need 0 < sigma_min < sigma_max, both finite, got {sigma_min}, {sigma_max}.")
         self.sigma_min, self.sigma_max = float(sigma_min), float(sigma_max)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from scoreda.diffusion.schedules.base import warn_of_terminal_signal
+from scoreda.errors import require_numbers
 
 __all__ = ["VPCosine"]
 
@@ -28,6 +29,7 @@ class VPCosine:
     name = "vp_cosine"
 
     def __init__(self, theta_min: float = 0.01, margin: float = 0.001, rho: float = 3.0) -> None:
+        require_numbers(theta_min=theta_min, margin=margin, rho=rho)
         if not (0 < theta_min < math.pi / 2 - margin and margin > 0 and 0 < rho < math.inf):
             raise ValueError(
                 "need 0 < theta_min < pi/2 - margin, margin > 0 and a finite rho > 0, "

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from scoreda.diffusion.training.levels import LEVELS
 from scoreda.diffusion.training.optimisers import LR_SHAPES, OPTIMISERS
-from scoreda.errors import suggest
+from scoreda.errors import require_numbers, suggest
 
 __all__ = ["NORMS", "PRECISIONS", "TrainSettings"]
 
@@ -57,7 +58,7 @@ class TrainSettings:
         seed: Of data order and noise.
 
     Raises:
-        ValueError: if a number is out of range or a name is not known.
+        ValueError: if a number is none, not whole or out of range, or a name is not known.
     """
 
     steps: int = 20_000
@@ -89,6 +90,8 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ema_extra", tuple(self.ema_extra))
+        for field in fields(self):
+            _check_numbers(field.name, getattr(self, field.name), field.type)
         for name, known in CHOICES.items():
             _check_choice(name, getattr(self, name), known)
         for what, holds, names in RANGES:
@@ -108,6 +111,13 @@ class TrainSettings:
 def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         raise ValueError(f"`{name}` must be a known name, got '{value}'; {suggest(value, known)}")
+
+
+def _check_numbers(name: str, value: Any, kind: Any) -> None:
+    """Refuse what is no number, or not whole, where one is expected."""
+    if kind in (int, float, Sequence[float]):
+        for each in value if isinstance(value, tuple) else (value,):
+            require_numbers(kind is int, **{name: each})
 
 
 def _check_range(name: str, value: float | tuple[float, ...], what: str, holds: Callable[[float], bool]) -> None:
