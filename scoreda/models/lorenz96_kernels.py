@@ -27,13 +27,20 @@ __all__ = [
 
 OPTIONS: dict[str, Any] = dict(cache=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy")
 LANES = 32  # most members side by side: whole cache lines, so that neighbours are aligned alike
+LINE = 8  # numbers of a cache line: as many members are side by side where rings are cut
 BLOCK = 1280  # most elements of a block, for work arrays that stay in the fastest cache; longer rings are cut
 
 
 @njit(**OPTIONS)
-def _lanes(n):
+def _lanes(members, n):
     """Return how many members stand side by side."""
-    return max(1, min(LANES, BLOCK // n))
+    return min(members, LINE) if n > BLOCK else max(1, min(LANES, BLOCK // n))
+
+
+@njit(**OPTIONS)
+def _window(members, n):
+    """Return how many variables of a ring are taken at once."""
+    return BLOCK * 2 // _lanes(members, n) if n > BLOCK else n
 
 
 @njit(**OPTIONS)
@@ -106,26 +113,58 @@ def step(x, total, rows, n, L, dt, forcing, nodes, weights):
 
 
 @njit(**OPTIONS)
+def _load_rows(E, m, column, x, first, run, L):
+    """Set `x` from `first` on to columns of `LINE` rows of `E`: a cache line of `x` at a time."""
+    for i in range(run):
+        for l in range(uintp(LINE)):
+            x[first + i * L + l] = E[m + l, column + i]
+
+
+@njit(**OPTIONS)
+def _load_row(E, m, column, x, first, run, L):
+    """Set `x` from `first` on to columns of one row of `E`."""
+    for i in range(run):
+        x[first + i * L] = E[m, column + i]
+
+
+@njit(**OPTIONS)
 def load(E, m, column, x, n, L):
     """Set `x` to rows `m` to `m + L` of `E` and `n` of its columns, from `column` on and around the ring."""
-    done = 0
+    done, lined = 0, L // LINE * LINE
     while done < n:
         column %= E.shape[1]
-        run = min(n - done, E.shape[1] - column)
-        for l in range(L):
-            row, first, stride = E[m + l, column : column + run], uintp((2 + done) * L + l), uintp(L)
-            for i in range(uintp(run)):
-                x[first + i * stride] = row[i]
+        run, first = min(n - done, E.shape[1] - column), (2 + done) * L
+        for l in range(0, lined, LINE):
+            _load_rows(E, uintp(m + l), uintp(column), x, uintp(first + l), uintp(run), uintp(L))
+        for l in range(lined, L):
+            _load_row(E, uintp(m + l), uintp(column), x, uintp(first + l), uintp(run), uintp(L))
         done, column = done + run, column + run
+
+
+@njit(**OPTIONS)
+def _store_line(x, first, out, m, column, L):
+    """Set a cache line in each of L rows of `out` to elements of `x` from `first` on."""
+    for l in range(L):
+        for i in range(uintp(LINE)):
+            out[m + l, column + i] = x[first + i * L + l]
+
+
+@njit(**OPTIONS)
+def _store_row(x, first, out, m, column, run, L):
+    """Set columns of one row of `out` to elements of `x` from `first` on."""
+    for i in range(run):
+        out[m, column + i] = x[first + i * L]
 
 
 @njit(**OPTIONS)
 def store(x, skipped, out, m, column, n, L):
     """Set rows `m` to `m + L` and `n` columns of `out` to the variables of `x` after those skipped."""
-    for l in range(L):
-        row, first, stride = out[m + l, column : column + n], uintp((2 + skipped) * L + l), uintp(L)
-        for i in range(uintp(n)):
-            row[i] = x[first + i * stride]
+    first, lined = (2 + skipped) * L, n // LINE * LINE if L >= LINE else 0
+    for i in range(0, lined, LINE):
+        _store_line(x, uintp(first + i * L), out, uintp(m), uintp(column + i), uintp(L))
+    first, column, n = first + lined * L, column + lined, n - lined
+    for l in range(L if n else 0):
+        _store_row(x, uintp(first + l), out, uintp(m + l), uintp(column), uintp(n), uintp(L))
 
 
 @njit(**OPTIONS)
@@ -144,7 +183,7 @@ def tendencies(E, forcing):
 @njit(**OPTIONS)
 def parts(members, n):
     """Return into how many blocks of members and how many windows of the ring an ensemble is cut."""
-    return -(-members // _lanes(n)), -(-n // BLOCK)
+    return -(-members // _lanes(members, n)), -(-n // _window(members, n))
 
 
 @njit(**OPTIONS)
@@ -156,9 +195,9 @@ def steps_at_once(n, steps):
 @njit(**OPTIONS)
 def place(part, members, n):
     """Return the first member of a part and how many they are, its first column and how many they are."""
-    lanes, windows = _lanes(n), parts(members, n)[1]
-    m, column = part // windows * lanes, part % windows * BLOCK
-    return m, min(lanes, members - m), column, min(BLOCK, n - column)
+    lanes, window = _lanes(members, n), _window(members, n)
+    m, column = part // -(-n // window) * lanes, part % -(-n // window) * window
+    return m, min(lanes, members - m), column, min(window, n - column)
 
 
 @njit(**OPTIONS)

@@ -21,17 +21,15 @@ def _trajectory(x, steps, dt, forcing, nodes, weights):
 
 @njit(**OPTIONS)
 def _side_by_side(stage, column, n, L, space):
-    """Return the padded ring, or a window of it that is taken for a ring, L times side by side."""
+    """Return the padded ring, or a padded window of it from `column` on, L times side by side."""
     size = stage.size - 4
-    if n != size:
-        load(stage[2:-2].reshape(1, size), 0, column, space, n, 1)
-        wrap(space, n, 1)
-    elif L > 1:
-        for i in range(n + 4):
-            for l in range(L):
-                space[i * L + l] = stage[i]
-    else:
+    if n == size and L == 1:
         return stage
+    at = uintp((column - 2) % size)
+    for i in range(uintp(n + 4)):
+        for l in range(uintp(L)):
+            space[i * uintp(L) + l] = stage[at + uintp(2)]
+        at = at + uintp(1) if at + uintp(1) < uintp(size) else uintp(0)
     return space
 
 

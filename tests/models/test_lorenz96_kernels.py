@@ -7,9 +7,10 @@ from scoreda.models import SCHEMES, Lorenz96, lorenz96_kernels
 from scoreda.models.integrators import advance, advance_adjoint, advance_tangent
 
 FORCING, DT = 8.0, 0.05
-# A ring smaller than a block, a ring per block, two windows of which the second is one variable wide, three windows.
+# Rings smaller than a block, of a block, and larger: one more than a block is whole for one member, and for several cut
+# into windows of which the last is one variable wide.
 SIZES = (4, 5, 40, 640, lorenz96_kernels.BLOCK, lorenz96_kernels.BLOCK + 1, 3000)
-MEMBERS = (1, 33)  # alone, and one more than stand side by side
+MEMBERS = (1, 12, 33)  # alone, with a part of a cache line left over, and one more than stand side by side
 
 
 def tendency(x):
