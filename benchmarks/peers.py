@@ -1,6 +1,6 @@
-"""The same Gaussian problem through azula and through diffusers: schedules, samplers and guidance beside ours.
+r"""The same Gaussian problem through azula and through diffusers: schedules, samplers and guidance beside ours.
 
-    pip install --no-deps --target runs/peers azula einops diffusers huggingface-hub httpx2 httpcore2 truststore h11 \\
+    pip install --no-deps --target runs/peers azula einops diffusers huggingface-hub httpx2 httpcore2 truststore h11 \
         requests urllib3 idna certifi charset-normalizer
     PYTHONPATH=runs/peers python benchmarks/peers.py    # a minute; writes results/peers.csv and prints it
 
