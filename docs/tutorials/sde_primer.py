@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tables import report
 from torch import Tensor
@@ -34,7 +35,7 @@ from scoreda.diffusion import (
     log_snr,
     noised_stepwise,
 )
-from scoreda.plotting import histogram_panels, potentials, sample_paths
+from scoreda.plotting import histogram_panels, potentials, sample_paths, save_gif
 from scoreda.plotting import log_snr as draw_log_snr
 from scoreda.plotting.style import COLOURS, GREY, legend_above, tidy
 from scoreda.verification.distances import wasserstein
@@ -246,6 +247,20 @@ def panels(forward: list[np.ndarray], backward: Tensor) -> Figure:
     return histogram_panels(TIMES, forward, [at(backward, t) for t in TIMES], (-10, 10), densities=exact, bins=100)
 
 
+def moving_picture(path: Path, backward: Tensor, frames: int = 40) -> None:
+    """Write the histogram of a reverse run over the exact density, frame by frame from noise to data."""
+    x = np.linspace(-10, 10, 300)
+
+    def frame(ax: Axes, t: float) -> None:
+        ax.hist(at(backward, t), bins=100, range=(-10, 10), density=True, color=COLOURS[0], alpha=0.45)
+        ax.plot(x, density(x, t), color=GREY, linewidth=1.4)
+        ax.set(xlim=(-10, 10), ylim=(0, 0.45), xlabel="$x_t$", ylabel="density")
+        ax.set_title(f"t = {t:.2f}", loc="right")
+        tidy(ax)
+
+    save_gif(path, np.linspace(1, 0, frames + 1) ** 2, frame)  # more of them near the data, where all happens
+
+
 def draw(paths: Tensor, noised: Tensor, reverse: dict[float, Tensor]) -> dict[str, Figure]:
     """Return the figures by the names of their files."""
     return {
@@ -270,6 +285,7 @@ def main(out: Path, scale: Scale) -> None:
     report(out / "samplers.csv", sampler_rows(scale), SAMPLER_TABLE)
     for name, figure in draw(paths, noised, reverse).items():
         figure.savefig(out / f"{name}.png", dpi=70)
+    moving_picture(out / "reverse.gif", reverse[1.0])
 
 
 VARIANCE_TABLE = {
