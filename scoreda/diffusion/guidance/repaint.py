@@ -45,7 +45,7 @@ class RePaint(Sampler):
 
     The paper has exact values. Values with error variance `R` are themselves a noised state, $x_t / \alpha_t$ where
     $\sigma_t^2 / \alpha_t^2 = R$: above that level they are replaced by $\alpha_s y + (\sigma_s^2 - \alpha_s^2 R)^{1/2}
-    \epsilon$, below it all is left to the prior, without jumps.
+    \epsilon$, below it they are left to the prior. There are no jumps below the highest of these levels.
 
     Bias: the known part is as noisy as $x_s$, so early steps see less of it than they should, and late ones move the
     rest too little to make up for it. With correlation .9 to a known 1 and 200 steps the filled-in mean is .62, .82,
