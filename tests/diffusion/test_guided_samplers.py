@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_networks import drawn
-from gaussian_oracles import F64, flow_moments, generator, noise_moments, random_problem, relative
+from gaussian_oracles import F64, flow_moments, generator, kalman, noise_moments, random_problem, relative
 
 from scoreda.diffusion import (
     DDIMSampler,
@@ -27,6 +27,7 @@ from scoreda.diffusion.guidance import GUIDANCE
 from scoreda.verification.distances import orthogonal_directions, sliced_wasserstein
 
 ORDERS = {EulerSampler: 1, DDIMSampler: 1, HeunSampler: 2, DPMSolverSampler: 2}
+STEPS = (20, 40, 80)
 COSINE = VPCosine(0.005, 0.001, rho=1.0)
 
 
@@ -36,19 +37,34 @@ def guided(name, denoiser, problem):
     return GUIDANCE[name](denoiser, y, lambda x: x[:, 0] @ H.T, R, **settings)
 
 
-def covariance_error(sampler, denoiser, steps, cov):
-    return relative(flow_moments(sampler(denoiser, steps), *noise_moments(COSINE, 8))[1], cov)
+def moments_of(sampler, denoiser, steps):
+    """The exact mean and covariance after as many steps and the denoiser."""
+    return flow_moments(sampler(denoiser, steps + 1), *noise_moments(COSINE, 8))
 
 
 @pytest.mark.parametrize("name", GUIDANCE)
 def test_that_every_ode_sampler_nears_the_same_affine_map_with_every_guidance_method_at_its_order(name):
     problem = random_problem(0)
     denoiser = guided(name, GaussianDenoiser(*problem[:2], COSINE), problem)
-    cov = flow_moments(HeunSampler(denoiser, 128), *noise_moments(COSINE, 8))[1]
+    mean, cov = moments_of(HeunSampler, denoiser, 300)
     for sampler, order in ORDERS.items():
-        coarse, fine = (covariance_error(sampler, denoiser, steps, cov) for steps in (20, 40))
-        assert fine < {1: 0.08, 2: 0.02}[order], sampler
-        assert coarse / fine > {1: 1.8, 2: 3.2}[order], sampler
+        means, covs = zip(*(moments_of(sampler, denoiser, n) for n in STEPS), strict=True)
+        errors = [relative(found, cov) for found in covs]
+        assert errors[-1] < {1: 0.04, 2: 0.005}[order], sampler
+        assert -np.polyfit(np.log(STEPS), np.log(errors), 1)[0] == pytest.approx(order, abs=0.15), sampler
+        assert relative(means[-1], mean) < {1: 0.01, 2: 0.001}[order], sampler
+
+
+@pytest.mark.parametrize("name", ["jfps", "moment_matching"])
+def test_that_a_method_that_is_exact_for_gaussians_gives_the_mean_and_covariance_of_kalman(name):
+    problem, one = random_problem(0), torch.ones((), dtype=F64)
+    mean, cov = kalman(*problem)
+    alpha, sigma = COSINE.alpha(one), COSINE.sigma(one)
+    start = alpha * mean, alpha**2 * cov + sigma**2 * torch.eye(8, dtype=F64)
+    denoiser = guided(name, GaussianDenoiser(*problem[:2], COSINE), problem)
+    found_mean, found_cov = flow_moments(HeunSampler(denoiser, 128), *start)
+    assert relative(found_mean, mean) < 1e-5
+    assert relative(found_cov, cov) < 1e-3
 
 
 # Few steps against a thousand, where the posterior is not a Gaussian.
