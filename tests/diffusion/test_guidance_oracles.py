@@ -131,6 +131,19 @@ def test_that_a_finer_grid_removes_the_error_of_the_steps_and_not_the_bias(metho
     assert float(white(method, (0.1,), steps=20_000)[1]) == pytest.approx(std, abs=5.01e-4)  # truth .0995
 
 
+def test_that_explicit_guidance_without_the_spread_of_the_state_runs_away_where_observations_are_precise():
+    # beta dt / R < 2 is needed where V = R alone, that is errors above sqrt(beta dt / 2) = .071
+    assert float(white(DPS, (0.06,))[1]) == pytest.approx(5.6e3, rel=0.01)
+    assert float(white(DPS, (0.05,))[1]) > 1e6
+
+
+@pytest.mark.parametrize("method", [MomentMatching, ConstantDerivative])
+def test_that_guidance_that_knows_a_spread_stays_stable_at_precise_observations(method):
+    weight, std = white(method, (0.02,))
+    assert float(weight) == pytest.approx(1 / 1.0004, abs=1e-4)
+    assert float(std) < 0.02
+
+
 def every_other_of_eight():
     """A correlated 8-D prior of which every other component is observed with variance .5."""
     A = torch.randn(8, 8, generator=torch.Generator().manual_seed(0), dtype=F64)

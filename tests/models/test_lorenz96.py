@@ -98,6 +98,16 @@ def test_that_the_climate_has_the_published_mean_and_spread():
     assert climate.states.std() == pytest.approx(3.64, rel=0.01)
 
 
+def test_that_forward_euler_has_a_climate_and_an_error_of_its_own():
+    euler, rng = Lorenz96(dt=0.005, scheme="euler"), np.random.default_rng(5)
+    climate = climatology(euler, rng)
+    assert climate.states.mean() == pytest.approx(2.30, rel=0.01)
+    assert climate.states.std() == pytest.approx(3.76, rel=0.01)
+    E = climatology(Lorenz96(), rng).states
+    error = euler.step(E, 40) - Lorenz96(dt=0.005).step(E, 40)  # after .2 time units
+    assert np.sqrt((error**2).mean()) == pytest.approx(0.081, rel=0.05)
+
+
 def test_that_the_spec_rebuilds_the_model():
     model = Lorenz96(12, forcing=6.0, dt=0.01, scheme="midpoint")
     np.testing.assert_array_equal(from_spec(model.spec()).step(states(model)), model.step(states(model)))
