@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from scoreda import __version__
 from scoreda.cli import main
@@ -42,12 +44,16 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
+def write_prior(folder, **network):
+    weights = KarrasDenoiser(ConvNet1d(**dict(width=4, blocks=1, embedding=4) | network), EDM())
+    save_prior(folder, Prior(weights, Normaliser(2.3, 3.6)))
+    return folder
+
+
 @pytest.fixture
 def prior(here):
     """A folder with the weights of an untrained prior."""
-    (here / "prior").mkdir()
-    save_prior("prior", Prior(KarrasDenoiser(ConvNet1d(width=4, blocks=1, embedding=4), EDM()), Normaliser(2.3, 3.6)))
-    return here / "prior"
+    return write_prior(here / "prior")
 
 
 @pytest.fixture
@@ -66,12 +72,14 @@ def run(capsys):
 
 
 def contents(folder):
-    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    """Every file and folder, when it was changed, and what files hold."""
+    kept = {p.relative_to(folder): p.read_bytes() if p.is_file() else b"" for p in folder.rglob("*")}
+    return {path: (content, (folder / path).stat().st_mtime_ns) for path, content in kept.items()}
 
 
 @pytest.fixture
 def refuses(here, run):
-    """Check that a command line exits with 2, that stderr has every text, and that no file was made or changed."""
+    """Check that a command line exits with 2, that stderr has every text, and that no file or folder was made or changed."""
 
     def refuses(words, *texts):
         before = contents(here)
@@ -217,7 +225,7 @@ def test_that_bad_settings_are_refused(refuses, override, text):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (lambda ds: ds.rename(obs="observed"), "has no variable 'obs'; known: observed, time"),
+        (lambda ds: ds.rename(obs="observed"), "has no variable 'obs'; did you mean 'observed'?"),
         (lambda ds: ds.isel(obs=slice(7)), "`obs` has 7 values per time, the operator 8. Mark missing values with NaN"),
         (lambda ds: ds.isel(time=slice(4)), "holds 4 observation times, but `cycles` asks for 6"),
         (lambda ds: ds.where(False), "holds nothing but NaN"),
@@ -248,23 +256,53 @@ def pickle(path):
 
 
 def change_architecture(path):
-    from safetensors import safe_open
-    from safetensors.torch import save_file
-
-    with safe_open(path, "pt") as f:
-        header, weights = f.metadata(), {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118
+    header, weights = read_weights(path)
     save_file(weights, path, {key: text.replace('"width": 4', '"width": 8') for key, text in header.items()})
+
+
+def lose_weights(path):
+    scale_weights(path, float("nan"))
+
+
+def scale_weights(path, factor):
+    header, weights = read_weights(path)
+    save_file({name: factor * (w + 1) for name, w in weights.items()}, path, header)
+
+
+def read_weights(path):
+    with safe_open(path, "pt") as f:
+        return f.metadata(), {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118
 
 
 @pytest.mark.parametrize(
     ("damage", "text"),
-    [(truncate, "truncated"), (pickle, "pickle"), (change_architecture, "do not fit the architecture")],
+    [
+        (truncate, "truncated"),
+        (pickle, "pickle"),
+        (change_architecture, "do not fit the architecture"),
+        (lose_weights, "hold NaN or Inf. Copy or train it again."),
+    ],
 )
 def test_that_a_bad_checkpoint_is_refused(prior, refuses, damage, text):
     damage(prior / "weights.safetensors")
     refuses([*ASSIMILATE, f"prior={prior.name}", CSF], "weights.safetensors", text)
     refuses(["sample", prior, "--number", 2, "--out", "s.nc"], text)
     refuses(["demo", "--prior", prior, "--out", "d"], text)
+
+
+def test_that_a_prior_of_other_states_is_refused_before_a_finished_run_is_replaced(here, prior, run, refuses):
+    assert run(*ASSIMILATE)[0] == 0
+    write_prior(here / "two", channels=2)
+    expected = "the prior 'two' does not fit the case 'one' of 8 variables: the prior is of states (N, 2, Nx), got (1, 8)"
+    refuses([*ASSIMILATE, "--overwrite", "prior=two", CSF], expected)
+    refuses([*ASSIMILATE, "--dry-run", "prior=two", CSF], expected)
+    refuses(["demo", "--prior", "two", "--out", "r"], "the prior 'two' does not fit the case 'sakov2008' of 40 variables")
+
+
+def test_that_a_prior_whose_estimates_are_not_finite_is_refused(here, refuses):
+    write_prior(here / "large")
+    scale_weights(here / "large" / "weights.safetensors", 1e30)
+    refuses([*ASSIMILATE, "prior=large", CSF], "does not fit the case 'one'", "its estimate of a state: NaN or Inf")
 
 
 def test_that_an_unknown_prior_is_refused(refuses):

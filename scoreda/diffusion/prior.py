@@ -186,7 +186,8 @@ def load_prior(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
     """Load a shipped prior by name (`"lorenz96"`), or a folder or file written by `save_prior`.
 
     Raises:
-        ScoredaError: if there is no such prior, or the file is truncated, a pickle, or of another architecture.
+        ScoredaError: if there is no such prior, or the file is truncated, a pickle, of another architecture, or holds
+            NaN or Inf.
     """
     path = _weights_path(name_or_path)
     header, weights = _read(path)
@@ -199,6 +200,7 @@ def load_prior(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
             f"{path}: the weights do not fit the architecture in the header ({error!r}). "
             "Train again, or use the version of scoreda that wrote the file."
         ) from error
+    _check_finite(path, weights)
     return Prior(denoiser, normaliser, card).to(device)
 
 
@@ -223,6 +225,12 @@ def _dtype(weights: Mapping[str, Tensor]) -> torch.dtype:
     if len(dtypes) != 1:
         raise ValueError(f"the weights mix {', '.join(sorted(map(str, dtypes)))}")
     return dtypes.pop()
+
+
+def _check_finite(path: Path, weights: Mapping[str, Tensor]) -> None:
+    broken = [name for name, w in weights.items() if not w.isfinite().all()]
+    if broken:
+        raise ScoredaError(f"{path}: the weights '{broken[0]}' hold NaN or Inf. Copy or train it again.")
 
 
 def _weights_path(name_or_path: str | Path) -> Path:

@@ -285,6 +285,10 @@ class Case(Section):
         """The number of observation times; None for all in a file."""
         return self.cycles or (len(self.observations.times) if self.observations.times else None)
 
+    def needs_prior(self) -> bool:
+        """Return whether any method uses the learned prior."""
+        return any("prior" in method.uses().values() for method in self.methods.values())
+
     def members_of(self, method: str) -> int:
         """Return the ensemble size of a method: its own, or the case's."""
         return self.methods[method].members or self.members

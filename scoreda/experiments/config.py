@@ -86,9 +86,7 @@ class Experiment(Section):
 
     def needs_prior(self) -> bool:
         """Return whether any method uses the learned prior."""
-        return any(
-            "prior" in method.uses().values() for case in self.cases.values() for method in case.methods.values()
-        )
+        return any(case.needs_prior() for case in self.cases.values())
 
 
 class SystemSection(Section):

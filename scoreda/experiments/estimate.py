@@ -40,7 +40,7 @@ def _of_experiment(config: Experiment, memory: float) -> Iterator[str]:
         tuning = config.tuning
         first = f"{len(list(trials.cells()))} cells of up to {tuning.cycles} cycles"
         yield f"tuning: {first}, then {number_of_finals(config)} of up to {tuning.final_cycles}, before that"
-    prior = _prior(config) if config.needs_prior() else None
+    prior = _prior(config)
     if math.isinf(memory):
         yield f"memory: about {_size(LIBRARIES + max(runs))} for each worker"
     else:
@@ -49,10 +49,10 @@ def _of_experiment(config: Experiment, memory: float) -> Iterator[str]:
         yield f"prior: {config.prior}, {sum(p.numel() for p in prior.denoiser.parameters()):,} parameters"
 
 
-def _prior(config: Experiment) -> "Prior":
-    from scoreda.diffusion import load_prior
+def _prior(config: Experiment) -> "Prior | None":
+    from scoreda.experiments.run import pinned
 
-    return load_prior(config.prior)
+    return pinned(config)[1]
 
 
 def _within(memory: float, config: Experiment, prior: "Prior | None") -> Iterator[str]:

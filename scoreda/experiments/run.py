@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from scoreda.errors import ScoredaError
 from scoreda.experiments.budget import prior_within
 from scoreda.experiments.cells import Outcome
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from scoreda.diffusion import Prior
 
 __all__ = ["pinned", "run_experiment", "run_experiments", "score_folder"]
+
+TRIAL = 4096  # points of a state that a prior is tried on
 
 
 def run_experiment(
@@ -82,13 +86,15 @@ def pinned(config: Experiment, device: str = "cpu") -> tuple[Experiment, "Prior 
     """Return the configuration with the prior's fingerprint, and the prior; None if no method uses one.
 
     Raises:
-        ScoredaError: if the prior cannot be loaded, or is not the one that `prior_sha256` names.
+        ScoredaError: if the prior cannot be loaded, does not fit a case that needs it, or is not the one that
+            `prior_sha256` names.
     """
     if not config.needs_prior():
         return config, None
     from scoreda.diffusion import load_prior
 
     prior = load_prior(config.prior, device)
+    _check_fit(prior, config)
     digest = hashlib.sha256()
     for name, weights in sorted(prior.denoiser.state_dict().items()):
         digest.update(name.encode() + weights.cpu().numpy().tobytes())
@@ -99,6 +105,27 @@ def pinned(config: Experiment, device: str = "cpu") -> tuple[Experiment, "Prior 
             "Give the prior it was run with, or remove `prior_sha256`."
         )
     return config.model_copy(update={"prior_sha256": found}), prior
+
+
+def _check_fit(prior: "Prior", config: Experiment) -> None:
+    """Denoise one state of every case that needs the prior; ScoredaError if it cannot, or gives NaN or Inf."""
+    for name, case in config.cases.items():
+        if case.needs_prior():
+            size = case.model.build().size
+            try:
+                _denoise_trial(prior, size)
+            except ValueError as error:
+                raise ScoredaError(
+                    f"the prior '{config.prior}' does not fit the case '{name}' of {size} variables: {error}"
+                ) from error
+
+
+def _denoise_trial(prior: "Prior", size: int) -> None:
+    from scoreda.datasets.layout import check_finite
+
+    any_size = prior.denoiser.network.dimensions != 0  # all but perceptrons: no need to take the memory of a large state
+    states = np.zeros((1, min(size, TRIAL) if any_size else size))
+    check_finite(prior.denoise(states, 1.0), "its estimate of a state", fix="Train another.")
 
 
 def score_folder(out: Path | str) -> list[dict[str, Any]]:
@@ -128,7 +155,7 @@ def score_folder(out: Path | str) -> list[dict[str, Any]]:
 def _sample(prior: "Prior | None", config: Experiment, folder: RunFolder) -> None:
     """Leave samples of the prior for the report, if there is one."""
     if prior is not None and not (folder.path / PRIOR_SAMPLES).is_file():
-        model = next(reversed(config.cases.values())).model.build()
+        model = next(case.model for case in reversed(config.cases.values()) if case.needs_prior()).build()
         write_prior_samples(folder.path, prior, model, seed=config.twin_seed)
 
 
