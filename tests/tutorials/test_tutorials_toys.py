@@ -27,7 +27,7 @@ def run(name, out):
     done = subprocess.run(script, capture_output=True, text=True, cwd=out.parent)
     assert done.returncode == 0, done.stderr
     tables = {path.stem: list(csv.DictReader(path.read_text().splitlines())) for path in out.glob("*.csv")}
-    return tables, {path.stem for path in out.glob("*.png")}
+    return tables, {path.stem for path in out.iterdir() if path.suffix in (".png", ".gif")}
 
 
 # --- one variable ---------------------------------------------------------------------------------------------------
@@ -55,7 +55,7 @@ def test_that_a_constant_rate_wastes_more_than_half_of_its_steps():
 @pytest.mark.slow
 def test_that_the_primer_runs_and_its_samples_follow_the_exact_law(tmp_path):
     tables, figures = run("sde_primer", tmp_path / "out")
-    assert figures == {"forward", "histograms", "potentials", "amplitude", "log_snr"}
+    assert figures == {"forward", "histograms", "potentials", "amplitude", "log_snr", "reverse"}
     for row in map(as_numbers, tables["variance"]):
         assert abs(row["empirical"] - row["stepped"]) < 4 * row["standard_error"]
     for row in map(as_numbers, tables["amplitude"]):
