@@ -1,5 +1,6 @@
 """The assimilation cycle over a twin experiment or a user's observations."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,13 +10,13 @@ import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
-from scoreda.assimilation.persistence import state_from_dataset, state_to_dataset
+from scoreda.assimilation.persistence import settings_of, state_from_dataset, state_to_dataset
 from scoreda.assimilation.protocol import Method, State
 from scoreda.assimilation.streamed import DIMS, streamed_rows, write_header
 from scoreda.datasets import climate_states, model_of, observations, open_dataset, write_dataset
 from scoreda.datasets.layout import flat_dataset, replacing
-from scoreda.datasets.provenance import derived
-from scoreda.datasets.simulate import attribute
+from scoreda.datasets.provenance import derived, to_json
+from scoreda.datasets.simulate import initial_time_of
 from scoreda.errors import ScoredaError, suggest
 from scoreda.models import Model
 from scoreda.observations import ErrorModel, Observation, Operator
@@ -154,9 +155,9 @@ def assimilate(
     """Run `method` over the observations of `twin`.
 
     Args:
-        twin: A twin experiment, or a user's file in its layout; the truth may be absent.
+        twin: A twin experiment, or a user's file: `obs (time, obs)` with `time` in model time; the truth may be absent.
         method: Any object with `init` and `step`.
-        ensemble: Initial members `(N, Nx)` at the twin's `initial_time`.
+        ensemble: Initial members `(N, Nx)` at the twin's `initial_time`, or one interval before the first observation.
         rng: The only source of randomness.
         cycles: Stop after so many observation times; all of them if None.
         operator: In place of the twin's own; needed where that was a user's callable.
@@ -190,7 +191,8 @@ def _started(
         raise ValueError(
             f"`rng` must be a numpy Generator, got {type(rng).__name__}. Pass np.random.default_rng(seed)."
         )
-    state = method.init(ensemble, time=float(attribute(twin, "initial_time")))
+    state = method.init(ensemble, time=initial_time_of(twin))
+    _check_sizes(batches, state)
     return _Run(method, state, rng, _stop(batches, cycles))
 
 
@@ -252,6 +254,7 @@ def resume(
     with open_dataset(path, needs=("state_ensemble", "obs", "analysis")) as ds:
         _check_checkpoint(ds, twin, method, path)
         state, rng = state_from_dataset(ds, operator)
+        _check_sizes(batches, state)
         run = _Run(method, state, rng, _stop(batches, cycles, ds.sizes["time"]), done=ds.sizes["time"])
         run.restore(ds)
     return _finish(run, batches, twin, checkpoint)
@@ -265,11 +268,24 @@ def _stop(batches: Sequence[Observation], cycles: int | None, least: int = 1) ->
     return stop
 
 
+def _check_sizes(batches: Sequence[Observation], state: State) -> None:
+    takes, size = batches[0].operator.state_size, state.ensemble.shape[1]
+    if takes != size:
+        raise ScoredaError(
+            f"the operator takes {takes} variables, the states have {size}. Pass an operator of state_size={size}."
+        )
+
+
 def _check_checkpoint(ds: xr.Dataset, twin: xr.Dataset, method: Method, path: Path | str) -> None:
     if ds.attrs["method"] != method.name:
         raise ScoredaError(
             f"'{path}' is a run of {ds.attrs['method']}, not of {method.name}. Pass the method it was made with."
         )
+    found, wanted = json.loads(ds.attrs.get("state_settings", "{}")), json.loads(to_json(settings_of(method)))
+    changed = [name for name in found if name in wanted and found[name] != wanted[name]]
+    if changed:
+        differing = ", ".join(f"{name} = {found[name]}, not {wanted[name]}" for name in changed)
+        raise ScoredaError(f"'{path}' was made with {differing}. Pass the method with the settings it was made with.")
     if not np.array_equal(ds["obs"].values, twin["obs"].values[: ds.sizes["time"]], equal_nan=True):
         raise ScoredaError(f"'{path}' is a run over other observations. Pass the twin it was made with.")
 
@@ -280,5 +296,6 @@ def _finish(run: _Run, batches: Sequence[Observation], twin: xr.Dataset, checkpo
         run.advance(batches)
     ds = run.dataset(twin)
     if checkpoint is not None:
-        write_dataset(xr.merge([ds, state_to_dataset(run.state, run.rng)], combine_attrs="no_conflicts"), checkpoint)
+        state = state_to_dataset(run.state, run.rng).assign_attrs(state_settings=to_json(settings_of(run.method)))
+        write_dataset(xr.merge([ds, state], combine_attrs="no_conflicts"), checkpoint)
     return ds

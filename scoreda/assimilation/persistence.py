@@ -11,10 +11,11 @@ from scoreda.assimilation.protocol import State
 from scoreda.datasets import open_dataset, write_dataset
 from scoreda.datasets.provenance import to_json
 from scoreda.errors import ScoredaError
-from scoreda.observations import Observation, Operator, error_from_spec, operator_from_spec
+from scoreda.observations import ErrorModel, Observation, Operator, error_from_spec, operator_from_spec
 
-__all__ = ["load_state", "save_state", "state_from_dataset", "state_to_dataset"]
+__all__ = ["load_state", "save_state", "settings_of", "state_from_dataset", "state_to_dataset"]
 
+PLAIN = (bool, int, float, str, type(None))
 GENERATORS = (np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox, np.random.SFC64)
 
 
@@ -33,7 +34,7 @@ def load_state(path: Path | str, operator: Operator | None = None) -> tuple[Stat
 
     Args:
         path: The file.
-        operator: Stands in for past operators that a file cannot hold (a user's callable).
+        operator: Stands in for past operators that a file cannot hold (a user's callable), of all values at a time.
 
     Raises:
         ScoredaError: if the file is not such a file, or such an operator is needed and not given.
@@ -54,6 +55,7 @@ def state_to_dataset(state: State, rng: np.random.Generator) -> xr.Dataset:
         "state_past_operator": ("state_past", np.array([operators.index(spec) for spec in specs], dtype=np.int32)),
         "state_past_size": ("state_past", np.array([len(obs.values) for obs in past], dtype=np.int32)),
         "state_past_obs": ("state_past_index", np.concatenate([np.empty(0), *(obs.values for obs in past)])),
+        "state_past_kept": ("state_past_index", np.concatenate([np.empty(0, np.int32), *map(_kept, past)])),
     }
     for index, (name, array) in enumerate(state.memory.items()):
         variables[f"state_memory_{index}"] = _packed(index, name, np.asarray(array))
@@ -69,16 +71,43 @@ def state_from_dataset(ds: xr.Dataset, operator: Operator | None = None) -> tupl
     return state, _generator_from_json(ds.attrs["state_rng"])
 
 
+def settings_of(method: Any) -> dict[str, Any]:
+    """Return the settings of a method, and of what it wraps, that are plain data; `model` is that model's `spec`."""
+    own = getattr(method, "__dict__", {}).items()
+    found = {name: value for name, value in own if isinstance(value, PLAIN) and not name.startswith("_")}
+    inner = {name: getattr(method, name) for name in ("method", "scheme") if hasattr(method, name)}
+    found |= {f"{name}.{key}": value for name, part in inner.items() for key, value in settings_of(part).items()}
+    return found | ({"model": method.model.spec()} if hasattr(method, "model") else {})
+
+
 def _past(ds: xr.Dataset, operator: Operator | None) -> tuple[Observation, ...]:
     operators = [_operator(json.loads(spec), operator) for spec in json.loads(ds.attrs["state_operators"])]
     ends = np.cumsum(ds["state_past_size"].values)  # the last end leaves an empty part behind it
+    values = np.split(ds["state_past_obs"].values, ends)[:-1]
+    kept = np.split(ds["state_past_kept"].values, ends)[:-1] if "state_past_kept" in ds else map(_all, values)
     columns = (
         ds["state_past_time"].values.tolist(),
-        np.split(ds["state_past_obs"].values, ends)[:-1],
+        values,
         [operators[index] for index in ds["state_past_operator"].values],
         map(error_from_spec, json.loads(ds.attrs["state_errors"])),
+        kept,
     )
-    return tuple(Observation(t, y, H, error) for t, y, H, error in zip(*columns, strict=True))
+    return tuple(_observation(*row) for row in zip(*columns, strict=True))
+
+
+def _kept(obs: Observation) -> np.ndarray:
+    """Return where the values stood among all of the operator's."""
+    return _all(obs.values) if obs.kept is None else obs.kept.astype(np.int32)
+
+
+def _all(values: np.ndarray) -> np.ndarray:
+    return np.arange(len(values), dtype=np.int32)
+
+
+def _observation(time: float, y: np.ndarray, H: Operator, error: ErrorModel, kept: np.ndarray) -> Observation:
+    """Return an observation as it was; an operator of the user is that of all values, any other of those kept."""
+    H = H.restrict(kept) if H.spec() is None and len(kept) < H.size else H
+    return Observation(time, y, H, error, None if np.array_equal(kept, _all(y)) else kept)
 
 
 def _operator(spec: dict[str, Any] | None, given: Operator | None) -> Operator:

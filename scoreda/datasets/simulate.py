@@ -24,7 +24,7 @@ from scoreda.observations import (
     operator_from_spec,
 )
 
-__all__ = ["attribute", "model_of", "observations", "simulate", "truth_model_of", "twin_dataset"]
+__all__ = ["attribute", "initial_time_of", "model_of", "observations", "simulate", "truth_model_of", "twin_dataset"]
 
 
 def simulate(
@@ -207,7 +207,7 @@ def _error_of(twin: xr.Dataset, size: int) -> ErrorModel:
     """Return the error model in the attributes; a variance alone is that of Gaussian errors."""
     if "obs_error" in twin.attrs:
         return error_from_spec(json.loads(twin.attrs["obs_error"]))
-    return GaussianError(attribute(twin, "obs_variance"), size)
+    return GaussianError(attribute(twin, "obs_variance", "error=GaussianError(variance, size)"), size)
 
 
 def _check_values(twin: xr.Dataset) -> np.ndarray:
@@ -216,6 +216,8 @@ def _check_values(twin: xr.Dataset) -> np.ndarray:
         raise ScoredaError(f"the dataset has no variable 'obs'; {suggest('obs', map(str, twin.variables))}")
     if twin["obs"].dims != ("time", "obs"):
         raise ScoredaError(f"`obs` must have dims (time, obs), got {twin['obs'].dims}. Transpose or rename them.")
+    if twin["obs"].dtype.kind not in "fiu":
+        raise ScoredaError(f"`obs` must hold numbers, got {twin['obs'].dtype}. Convert them, with NaN where missing.")
     values = twin["obs"].values.astype(np.float64)
     if np.isnan(values).all():
         raise ScoredaError("`obs` holds nothing but NaN. There is nothing to assimilate.")
@@ -234,18 +236,26 @@ def truth_model_of(twin: xr.Dataset) -> Model:
     return from_spec(_spec(twin, "truth_model" if "truth_model" in twin.attrs else "model"))
 
 
-def attribute(twin: xr.Dataset, name: str) -> Any:
-    """Return an attribute of a twin; ScoredaError if it is missing."""
+def initial_time_of(twin: xr.Dataset) -> float:
+    """Return when ensembles start: `initial_time`, or where a file does not tell, one interval before `time[0]`."""
+    if "initial_time" in twin.attrs:
+        return float(twin.attrs["initial_time"])
+    times = model_times(twin)
+    interval = times[1] - times[0] if len(times) > 1 else attribute(twin, "interval")
+    return float(times[0] - twin.attrs.get("interval", interval))
+
+
+def attribute(twin: xr.Dataset, name: str, instead: str = "") -> Any:
+    """Return an attribute of a twin; ScoredaError if it is missing, naming the argument that would do `instead`."""
     if name not in twin.attrs:
-        raise ScoredaError(
-            f"the dataset has no attribute '{name}'. Make it with `twin_dataset`, or set twin.attrs['{name}']."
-        )
+        fix = f"Pass {instead}" if instead else "Make it with `twin_dataset`"
+        raise ScoredaError(f"the dataset has no attribute '{name}'. {fix}, or set twin.attrs['{name}'].")
     return twin.attrs[name]
 
 
 def _spec(twin: xr.Dataset, name: str) -> dict[str, Any]:
     """Return the model's or operator's settings from the attributes."""
-    spec = json.loads(attribute(twin, name))
+    spec = json.loads(attribute(twin, name, f"{name}="))
     if spec is None:
         raise ScoredaError(f"the {name} of this twin was a user's callable, which a file cannot hold. Pass {name}=.")
     return spec

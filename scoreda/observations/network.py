@@ -21,6 +21,8 @@ class Observation:
         values: `(Ny,)`, NaN where missing.
         operator: From states to the Ny values.
         error: Error model of the Ny values.
+        kept: Where these values stood `(Ny,)` before missing ones were dropped; None if none was. With it, an operator
+            that no file can hold is restricted once more when a state comes back.
 
     Raises:
         ValueError: if the sizes disagree.
@@ -30,6 +32,7 @@ class Observation:
     values: np.ndarray
     operator: Operator
     error: ErrorModel
+    kept: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         Ny = self.operator.size
@@ -50,7 +53,8 @@ class Observation:
         if not missing.any() or missing.all():
             return self
         keep = np.flatnonzero(~missing)
-        return Observation(self.time, self.values[keep], self.operator.restrict(keep), self.error.restrict(keep))
+        kept = keep if self.kept is None else self.kept[keep]
+        return Observation(self.time, self.values[keep], self.operator.restrict(keep), self.error.restrict(keep), kept)
 
 
 @dataclass(frozen=True)

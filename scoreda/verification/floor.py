@@ -41,6 +41,7 @@ def kalman_floor(twin: "xr.Dataset", std: float = 1.0, model: Model | None = Non
     precision: Tichavsky et al. (1998), https://doi.org/10.1109/78.668800
     """
     from scoreda.datasets import model_of, observations
+    from scoreda.datasets.simulate import initial_time_of
     from scoreda.errors import ScoredaError
 
     if not {"truth", "truth_initial"} <= set(twin.variables):
@@ -48,7 +49,7 @@ def kalman_floor(twin: "xr.Dataset", std: float = 1.0, model: Model | None = Non
     model = model or model_of(twin)
     require(model, "tangent", "the Kalman floor")
     truth = np.vstack([twin["truth_initial"].values, twin["truth"].values])
-    times = [float(twin.attrs["initial_time"]), *twin["time"].values.tolist()]
+    times = [initial_time_of(twin), *twin["time"].values.tolist()]
     X = std * np.eye(model.size)
     for k, obs in enumerate(observations(twin)):
         steps = round((times[k + 1] - times[k]) / model.dt)

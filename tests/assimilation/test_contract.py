@@ -1,8 +1,13 @@
 """What every assimilation method keeps to. A new method joins with one line in `METHODS`."""
 
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
 import numpy as np
 import pytest
+import xarray as xr
 
+from scoreda.assimilation import assimilate, resume
 from scoreda.assimilation.baselines import (
     ETKF,
     LETKF,
@@ -33,7 +38,7 @@ from scoreda.assimilation.baselines import (
 from scoreda.assimilation.score import CoupledScoreFilter, Score4D
 from scoreda.datasets import climatology
 from scoreda.models import AdditiveError, Lorenz96, WithModelError
-from scoreda.observations import EveryNth, GaussianError, Observation
+from scoreda.observations import EveryNth, GaussianError, Observation, UserOperator
 
 MODEL = Lorenz96(40)
 NOISY = WithModelError(MODEL, AdditiveError(0.1))
@@ -75,6 +80,10 @@ METHODS = {
     "Score-4D": lambda: Score4D(MODEL, CLIMATE, window=4),
 }
 MISSING = np.array([0, 3, 19])
+OPERATORS = {
+    "sites": EveryNth(40, 2),
+    "the user's": UserOperator(lambda E: E[..., ::2] + 0.01 * E[..., ::2] ** 2, 40, 20, locations=np.arange(0, 40, 2)),
+}
 
 
 @pytest.fixture(params=METHODS)
@@ -185,3 +194,50 @@ def test_that_an_ensemble_of_the_wrong_size_or_not_finite_is_refused(method, ens
         method.init(ensemble[:, :39])
     with pytest.raises(ValueError, match="NaN or Inf"):
         method.init(np.where(ensemble > 0, np.nan, ensemble))
+
+
+def file_with_gaps(operator):
+    """Five observation times from the state that the ensemble is about; the third one has no value at all."""
+    truth, obs = MODEL.step(CLIMATE.states[:1], 2), []
+    for seed in range(5):
+        obs.append(operator(truth)[0] + np.random.default_rng(seed).normal(size=20))
+        truth = MODEL.step(truth, 2)
+    obs = np.stack(obs)
+    obs[0, 2] = obs[1, MISSING] = obs[2] = obs[3, 5] = np.nan
+    return xr.Dataset(coords={"time": 0.1 * np.arange(1, 6), "obs": (("time", "obs"), obs)})
+
+
+def given(operator):
+    return dict(operator=OPERATORS[operator], error=GaussianError(np.linspace(0.5, 2.0, 20), 20))
+
+
+def finished(path, method, operator):
+    """Finish a run from its checkpoint; called in another process too."""
+    return resume(path, file_with_gaps(OPERATORS[operator]), METHODS[method](), **given(operator))
+
+
+def stopped_and_whole(path, name, operator, ensemble):
+    """Leave a checkpoint after two of five times, and return the run that is never stopped."""
+    twin, rng = file_with_gaps(OPERATORS[operator]), np.random.default_rng
+    assimilate(twin, METHODS[name](), ensemble, rng(3), cycles=2, checkpoint=path, **given(operator))
+    return assimilate(twin, METHODS[name](), ensemble, rng(3), **given(operator))
+
+
+# Only this one refuses operators that are not linear.
+RESTARTS = [(name, operator) for name in METHODS for operator in OPERATORS if name != "optimal PF"]
+
+
+@pytest.mark.parametrize(("name", "operator"), [*RESTARTS, ("optimal PF", "sites")])
+def test_that_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path, name, operator, ensemble):
+    whole = stopped_and_whole(tmp_path / "stopped.nc", name, operator, ensemble)
+    assert whole.attrs["diverged"] == -1
+    xr.testing.assert_equal(finished(tmp_path / "stopped.nc", name, operator), whole)
+
+
+def test_that_the_same_bits_come_out_in_another_process(tmp_path, ensemble):
+    names = ("stochastic EnKF", "LETKF", "coupled score filter", "Score-4D")
+    whole = [stopped_and_whole(tmp_path / f"{name}.nc", name, "the user's", ensemble) for name in names]
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other:
+        again = [other.submit(finished, tmp_path / f"{name}.nc", name, "the user's") for name in names]
+        for run, expected in zip(again, whole, strict=True):
+            xr.testing.assert_equal(run.result(), expected)

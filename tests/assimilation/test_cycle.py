@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from scoreda.assimilation import ETKF, FreeRun, Info, State, assimilate, initial_ensemble, resume
+from scoreda.assimilation import ETKF, RTPS, FreeRun, Inflated, Info, State, assimilate, initial_ensemble, resume
 from scoreda.assimilation.protocol import check_ensemble, forecast_to
 from scoreda.datasets import observations, open_dataset, simulate, write_dataset
 from scoreda.errors import ScoredaError
@@ -244,6 +244,44 @@ def test_that_a_senseless_run_is_refused(twin, ensemble):
         assimilate(twin, Insertion(), ensemble, 3)
     with pytest.raises(ValueError, match="`members` must be at least 2"):
         run_insertion(twin, ensemble[:1])
-    attrs = {name: value for name, value in twin.attrs.items() if name != "initial_time"}
-    with pytest.raises(ScoredaError, match="no attribute 'initial_time'"):
-        run_insertion(twin.drop_attrs(deep=False).assign_attrs(attrs), ensemble)
+    bare = twin.drop_attrs(deep=False).isel(time=[0])
+    sites, error = EveryNth(8, 2), GaussianError(0.5, 4)
+    with pytest.raises(ScoredaError, match="no attribute 'interval'"):
+        run_insertion(bare, ensemble, operator=sites, error=error)
+    with pytest.raises(ScoredaError, match=r"'obs_variance'. Pass error=GaussianError\(variance, size\)"):
+        run_insertion(bare, ensemble, operator=sites)
+    with pytest.raises(ScoredaError, match="'operator'. Pass operator="):
+        run_insertion(bare, ensemble, error=error)
+
+
+def test_that_a_file_of_the_user_needs_no_attributes(twin, ensemble):
+    given = dict(operator=EveryNth(8, 2), error=GaussianError(0.5, 4))
+    bare = xr.Dataset(coords={"time": twin["time"].values, "obs": (("time", "obs"), twin["obs"].values)})
+    for name in ("prior", "analysis"):
+        run = run_insertion(bare, ensemble, **given)
+        np.testing.assert_array_equal(run[name], run_insertion(twin, ensemble)[name])
+
+
+def test_that_an_operator_on_states_of_another_size_is_refused(twin, ensemble, tmp_path):
+    other = UserOperator(lambda E: E[..., :4], 10, 4)
+    with pytest.raises(ScoredaError, match="takes 10 variables, the states have 8. Pass an operator of state_size=8"):
+        run_insertion(twin, ensemble, operator=other)
+    run_insertion(twin, ensemble, cycles=2, checkpoint=tmp_path / "stopped.nc")
+    with pytest.raises(ScoredaError, match="takes 10 variables"):
+        resume(tmp_path / "stopped.nc", twin, Insertion(), operator=other)
+
+
+@pytest.mark.parametrize(
+    ("other", "differing"),
+    [
+        (Inflated(ETKF(MODEL, inflation=1.1), RTPS(0.2)), "method.inflation = 1.02, not 1.1"),
+        (Inflated(ETKF(MODEL, inflation=1.02), RTPS(0.3)), "scheme.alpha = 0.2, not 0.3"),
+        (Inflated(ETKF(Lorenz96(8, forcing=9.0), inflation=1.02), RTPS(0.2)), "'forcing': 8.0.*'forcing': 9.0"),
+    ],
+)
+def test_that_a_run_is_not_resumed_with_other_settings(twin, ensemble, tmp_path, other, differing):
+    path, method = tmp_path / "stopped.nc", Inflated(ETKF(MODEL, inflation=1.02), RTPS(0.2))
+    assimilate(twin, method, ensemble, np.random.default_rng(3), cycles=2, checkpoint=path)
+    with pytest.raises(ScoredaError, match=f"was made with .*{differing}.*Pass the method with the settings"):
+        resume(path, twin, other)
+    assert resume(path, twin, method).sizes["time"] == 12

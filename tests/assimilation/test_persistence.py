@@ -100,6 +100,21 @@ def test_that_an_operator_of_the_user_must_be_passed_again(tmp_path):
         restored(tmp_path, state)
 
 
+def test_that_an_operator_of_the_user_is_restricted_again_where_values_were_missing(tmp_path):
+    operator = UserOperator(lambda E: E[..., :4] ** 2, 6, 4)
+    values = [np.array([1.0, np.nan, 3.0, 4.0]), np.arange(4.0), np.array([np.nan, 1.0, np.nan, 2.0])]
+    past = [Observation(0.1 * k, y, operator, GaussianError([0.1, 0.2, 0.3, 0.4], 4)) for k, y in enumerate(values)]
+    past = (*(obs.present() for obs in past), past[2])
+    once = restored(tmp_path, State(0.3, np.zeros((2, 6)), past=past), operator=operator)[0]
+    twice = restored(tmp_path, once, operator=operator)[0]
+    x = RNG(4).normal(size=(3, 6))
+    for obs, *again in zip(past, once.past, twice.past, strict=True):
+        for kept in again:
+            np.testing.assert_array_equal(obs.values, kept.values)
+            np.testing.assert_array_equal(obs.operator(x), kept.operator(x))
+            np.testing.assert_array_equal(obs.error.variance, kept.error.variance)
+
+
 @pytest.mark.parametrize("bits", BITS)
 def test_that_the_generator_goes_on_where_it_was(tmp_path, bits):
     rng = np.random.Generator(bits(np.random.SeedSequence(5, spawn_key=(1, 2))))

@@ -223,6 +223,7 @@ def test_that_a_senseless_request_is_refused(change, message):
         (lambda twin: twin.isel(time=slice(None, None, -1)), "`time` must increase"),
         (lambda twin: twin.drop_vars("time"), "no `time` coordinate"),
         (lambda twin: twin.drop_attrs(deep=False), "no attribute 'operator'"),
+        (lambda twin: twin.assign_coords(obs=twin["obs"].astype(str)), "`obs` must hold numbers, got <U"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:divide by zero")

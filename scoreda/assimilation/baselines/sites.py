@@ -53,7 +53,7 @@ def gaussian_sites(obs: Observation, E: np.ndarray, sweeps: int = 1) -> Observat
         sites = _matched(obs.values, obs.error, cavity_mean, cavity_variance)
         if sweep + 1 < sweeps:
             cavity_mean, cavity_variance = _cavities(m, Y, sites)
-    return Observation(obs.time, sites.y, obs.operator, GaussianError(1 / sites.tau, obs.operator.size))
+    return Observation(obs.time, sites.y, obs.operator, GaussianError(1 / sites.tau, obs.operator.size), obs.kept)
 
 
 def _matched(y: np.ndarray, error: ErrorModel, m: np.ndarray, v: np.ndarray) -> Sites:
