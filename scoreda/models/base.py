@@ -40,13 +40,16 @@ WITHOUT = {
 }
 
 
+ARGUMENT = {"tangent": "tangent", "adjoint": "adjoint", "torch": "torch_function"}  # of UserModel
+
+
 def require(model: Model, capability: str, method: str) -> None:
     """Raise ValueError if `model` does not offer `capability`, naming the methods that do without it."""
     if capability not in model.offers:
         offered = ", ".join(sorted(model.offers)) or "none"
         raise ValueError(
             f"{method} needs a model that offers '{capability}'; {model.name} offers: {offered}. "
-            f"Pass `{capability}=` to the model, or use one of {WITHOUT[capability]}."
+            f"Pass `{ARGUMENT[capability]}=` to a UserModel, or use one of {WITHOUT[capability]}."
         )
 
 

@@ -47,6 +47,8 @@ def test_that_it_offers_what_was_given():
 def test_that_a_method_names_what_is_missing_and_what_would_do():
     with pytest.raises(ValueError, match="Score4D needs a model that offers 'adjoint'; user offers: none.*LETKF"):
         require(UserModel(lambda E: E, 3), "adjoint", method="Score4D")
+    with pytest.raises(ValueError, match="offers: none. Pass `torch_function=` to a UserModel, or use one of"):
+        require(UserModel(lambda E: E, 3), "torch", method="Score4D")
 
 
 def test_that_a_callable_must_keep_the_shape():
