@@ -6,7 +6,7 @@ named here.
 
 import inspect
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -15,8 +15,7 @@ from pydantic import Field, create_model, model_validator
 from scoreda.errors import suggest
 from scoreda.experiments.constructed import Constructed, refused
 from scoreda.experiments.methods import MethodSection
-from scoreda.experiments.section import Section, raise_located
-from scoreda.experiments.yaml_source import Key
+from scoreda.experiments.section import Problems, Section, raise_located
 from scoreda.models import MODEL_ERRORS, MODELS, WithModelError, from_spec, model_error_from_spec
 from scoreda.models.base import Model
 from scoreda.observations import (
@@ -111,13 +110,10 @@ class ErrorSection(Section):
     obs_std: Positive | None = None
     obs_variance: Positive | None = None
 
-    @model_validator(mode="after")
-    def _together(self) -> Self:
-        raise_located(self, self._problems())
-        return self
+    def _checks(self) -> Iterable[Problems]:
+        return self._named("error", ERRORS, ERROR_KEYS, default="gaussian"), self._problems_of_size()
 
-    def _problems(self) -> Iterator[tuple[Key, str]]:
-        yield from self._named("error", ERRORS, ERROR_KEYS, self.error or "gaussian")
+    def _problems_of_size(self) -> Problems:
         sizes = [key for key in ("obs_std", "obs_variance") if getattr(self, key) is not None]
         if self.error == CorrelatedGaussianError.name:
             yield from (((key,), "is the diagonal of the `covariance`; leave it out") for key in sizes)
@@ -125,8 +121,9 @@ class ErrorSection(Section):
             text = "give exactly one of obs_std (a standard deviation) and obs_variance (its square)"
             yield ("obs_variance",) if sizes else (), text
 
-    def _named(self, key: str, kinds: Mapping[str, Any], settings: Sequence[str], name: str) -> Iterator[Any]:
+    def _named(self, key: str, kinds: Mapping[str, Any], settings: Sequence[str], default: str) -> Problems:
         """Yield the mistakes in a name, and in the settings that its constructor needs or does not take."""
+        name = getattr(self, key) or default
         if name not in kinds:
             yield (key,), f"unknown value '{name}'; {suggest(name, kinds)}"
             return
@@ -181,11 +178,15 @@ class ObservationsSection(ErrorSection):
     assumed: ErrorSection | None = None
     file: str | None = None
 
-    def _problems(self) -> Iterator[tuple[Key, str]]:
-        yield from super()._problems()
-        yield from self._named("operator", OPERATORS, OPERATOR_KEYS, self.operator)
+    def _checks(self) -> Iterable[Problems]:
+        named = self._named("operator", OPERATORS, OPERATOR_KEYS, default="identity")
+        return *super()._checks(), named, self._problems_of_function(), self._problems_of_interval()
+
+    def _problems_of_function(self) -> Problems:
         if self.function is not None and self.function not in FUNCTIONS:
             yield ("function",), f"unknown value '{self.function}'; {suggest(self.function, FUNCTIONS)}"
+
+    def _problems_of_interval(self) -> Problems:
         if (self.interval is None) == (self.times is None):
             text = "give exactly one of interval (between observations) and times (of all of them)"
             yield () if self.interval is None else ("times",), text
@@ -246,19 +247,19 @@ class Case(Section):
     methods: dict[Name, MethodSection] = Field(min_length=1)
     expected: dict[str, ExpectedSection] = {}
 
-    @model_validator(mode="after")
-    def _together(self) -> Self:
-        raise_located(self, self._problems())
-        return self
+    def _checks(self) -> Iterable[Problems]:
+        return (
+            self._problems_of_observations(), self._problems_of_steps(), self._problems_of_cycles(),
+            self._problems_of_methods(),
+        )  # fmt: skip
 
-    def _problems(self) -> Iterator[tuple[Key, str]]:
-        yield from self._problems_of_observations()
-        for section in filter(None, (self.model, self.truth)):
-            yield from self._problems_of_times(section.build().dt)
+    def _problems_of_cycles(self) -> Problems:
         if not (self.cycles or self.observations.file or self.observations.times):
             yield ("cycles",), "is missing; add the number of observation times"
         if self.cycles is not None and self.burn_in >= self.cycles:
             yield ("burn_in",), f"must be smaller than cycles = {self.cycles}, got {self.burn_in}"
+
+    def _problems_of_methods(self) -> Problems:
         for name, settings in self.methods.items():
             if settings.tune and self.observations.file:
                 yield ("methods", name, "tune"), "needs twins to try settings on; a file of observations is no twin"
@@ -266,13 +267,17 @@ class Case(Section):
             if name not in self.methods:
                 yield ("expected", name), f"is no method of this case; {suggest(name, self.methods)}"
 
-    def _problems_of_observations(self) -> Iterator[tuple[Key, str]]:
+    def _problems_of_observations(self) -> Problems:
         size, given = self.model.build().size, self.observations.model_dump(exclude_none=True)
         named = [key for key in OPERATOR_KEYS if key in given] or ["operator"]
         for key, text in refused("observations", lambda: self.observations.build(size), given):
             yield key if len(key) > 1 else (*key, named[0]), text
 
-    def _problems_of_times(self, dt: float) -> Iterator[tuple[Key, str]]:
+    def _problems_of_steps(self) -> Problems:
+        for section in filter(None, (self.model, self.truth)):
+            yield from self._problems_of_times(section.build().dt)
+
+    def _problems_of_times(self, dt: float) -> Problems:
         key = "interval" if self.observations.times is None else "times"
         gaps = np.diff(self.observations.times or [self.observations.interval or dt], prepend=0.0).tolist()
         broken = [gap for gap in gaps if not math.isclose(gap / dt, max(1, round(gap / dt)), rel_tol=1e-6)]

@@ -23,7 +23,7 @@ def complaints(kind: type[BaseModel], source: Source, error: ValidationError) ->
     placed = []
     for details in error.errors():
         key = _written(details["loc"], source.data)
-        placed.append((source.lines.get(key, 0), f"{source.place(key)}: {_text(kind, key, details)}"))
+        placed.append((source.line(key), f"{source.place(key)}: {_text(kind, key, details)}"))
     yield from (line for _, line in sorted(placed))
 
 

@@ -3,18 +3,19 @@
 `load_config` is the one door. It reports every mistake at once, each as `file:line: key: message`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from scoreda.errors import ScoredaError
 from scoreda.experiments.case import Case, Count, DeterministicSection, Index, Name, Positive
 from scoreda.experiments.complaints import complaints
 from scoreda.experiments.constructed import DenoiserSection, NetworkSection, ScheduleSection, refused
-from scoreda.experiments.section import Section, raise_located
-from scoreda.experiments.yaml_source import Key, Source, read_source
+from scoreda.experiments.section import Problems, Section
+from scoreda.experiments.yaml_source import Source, read_source
 
 __all__ = ["Case", "Experiment", "Training", "completed", "load_any", "load_config", "resolved"]
 
@@ -31,11 +32,12 @@ class TuningSection(Section):
     finalists: Count = Field(default=4, le=4)
     final_cycles: Count = Field(default=2200, le=2200)
 
-    @model_validator(mode="after")
-    def _together(self) -> Self:
-        problem = [(("burn_in",), f"must be smaller than cycles = {self.cycles}, got {self.burn_in}")]
-        raise_located(self, problem if self.burn_in >= self.cycles else [])
-        return self
+    def _checks(self) -> Iterable[Problems]:
+        return (self._problems_of_cycles(),)
+
+    def _problems_of_cycles(self) -> Problems:
+        if self.burn_in >= self.cycles:
+            yield ("burn_in",), f"must be smaller than cycles = {self.cycles}, got {self.burn_in}"
 
 
 class Experiment(Section):
@@ -57,12 +59,19 @@ class Experiment(Section):
     tuning: TuningSection = TuningSection()
     cases: dict[Name, Case] = Field(min_length=1)
 
-    @model_validator(mode="after")
-    def _together(self) -> Self:
+    def _checks(self) -> Iterable[Problems]:
+        return self._problems_of_seeds(), self._problems_of_tuning()
+
+    def _problems_of_seeds(self) -> Problems:
+        twice = sorted(seed for seed, count in Counter(self.seeds).items() if count > 1)
+        if twice:
+            yield ("seeds",), f"must differ, but {twice} are given more than once; the same seed gives the same run"
+
+    def _problems_of_tuning(self) -> Problems:
         common = sorted({*self.seeds} & {*self.tuning.seeds})
-        text = f"{common} are the seeds of the tuning too; a method must not be tuned on what it is scored on"
-        raise_located(self, [(("seeds",), text)] if common and self.tunes() else [])
-        return self
+        if common and self.tunes():
+            text = f"{common} are the seeds of the tuning too; a method must not be tuned on what it is scored on"
+            yield ("seeds",), text
 
     def untuned(self) -> "Experiment":
         """Return the experiment with all settings as they are written, and nothing to tune."""
@@ -187,21 +196,20 @@ class Training(Section):
     valid_fraction: float = Field(default=0.05, gt=0, lt=1)
     valid_every: Count = 1
 
-    @model_validator(mode="after")
-    def _together(self) -> Self:
-        raise_located(self, self._problems())
-        return self
+    def _checks(self) -> Iterable[Problems]:
+        return (
+            self._problems_of_source(), self._problems_of_windows(), self._problems_of_schedule(),
+            self._problems_of_training(), self._problems_of_network(), self._problems_of_denoiser(),
+        )  # fmt: skip
 
-    def _problems(self) -> Iterator[tuple[Key, str]]:
+    def _problems_of_source(self) -> Problems:
         if (self.system is None) == (self.data is None):
             yield (
                 () if self.system is None else ("data",),
                 "give exactly one of `system` (to simulate) and `data` (a file)",
             )
-        yield from self._problems_of_windows()
-        yield from self._problems_of_parts()
 
-    def _problems_of_windows(self) -> Iterator[tuple[Key, str]]:
+    def _problems_of_windows(self) -> Problems:
         if self.window and self.data and self.data.channels:
             yield ("data", "channels"), "the frames of a `window` are the channels; give one of the two"
         if self.window and self.system and self.window.frames > self.system.states:
@@ -209,20 +217,31 @@ class Training(Section):
         if self.train.mask and self.data and self.data.harmonics:
             yield ("data", "harmonics"), "an annual cycle cannot be fitted to data with gaps; give a file of anomalies"
 
-    def _problems_of_parts(self) -> Iterator[tuple[Key, str]]:
+    def _problems_of_schedule(self) -> Problems:
         from scoreda.diffusion.schedules import schedule_from_spec
-        from scoreda.diffusion.training import TrainSettings
-        from scoreda.experiments.train import make_denoiser, make_network
 
-        schedule, network, denoiser, train = (
-            part.model_dump() for part in (self.schedule, self.network, self.denoiser, self.train)
-        )
-        found = [
-            *refused("schedule", lambda: schedule_from_spec(schedule), schedule),
-            *refused("train", lambda: TrainSettings(**train), train),
-        ]
-        found = found or [*refused("network", lambda: make_network(network, self.train.seed), network)]
-        yield from found or refused("denoiser", lambda: make_denoiser(self.model_dump()), denoiser)
+        schedule = self.schedule.model_dump()
+        yield from refused("schedule", lambda: schedule_from_spec(schedule), schedule)
+
+    def _problems_of_training(self) -> Problems:
+        from scoreda.diffusion.training import TrainSettings
+
+        train = self.train.model_dump()
+        yield from refused("train", lambda: TrainSettings(**train), train)
+
+    def _problems_of_network(self) -> Problems:
+        from scoreda.experiments.train import make_network
+
+        network = self.network.model_dump()
+        yield from refused("network", lambda: make_network(network, seed=0), network)
+
+    def _problems_of_denoiser(self) -> Problems:
+        from scoreda.experiments.train import make_denoiser
+
+        parts = dict(schedule=self.schedule, network=self.network, denoiser=self.denoiser, train=self.train)
+        settings = {name: part.model_dump() for name, part in parts.items()}
+        if not [*self._problems_of_schedule(), *self._problems_of_network()]:
+            yield from refused("denoiser", lambda: make_denoiser(settings), settings["denoiser"])
 
 
 S = TypeVar("S", bound=Section)

@@ -46,8 +46,12 @@ class Source:
         made = key not in self.lines and any(given[: len(key)] == key for given in self.overridden)
         if key and (inside or made):
             return "command line"
+        return f"{self.path}:{self.line(key)}"
+
+    def line(self, key: Key) -> int:
+        """Return the line of `key`, or of its nearest parent."""
         parents = (key[:n] for n in range(len(key), 0, -1))
-        return f"{self.path}:{next((self.lines[parent] for parent in parents if parent in self.lines), 1)}"
+        return next((self.lines[parent] for parent in parents if parent in self.lines), 1)
 
 
 def read_source(path: Path | str, overrides: Sequence[str] = ()) -> Source:

@@ -67,6 +67,42 @@ def test_that_all_mistakes_are_reported_at_once_in_the_order_of_the_file(write):
     ]
 
 
+def test_that_keys_that_do_not_fit_together_are_reported_beside_keys_that_are_wrong_alone(write):
+    path = write(
+        ("obs_std: 0.5", "obs_std: 0.5, operator: sites, sites: [9], missing: 2"),
+        ("cycles: 10", "cycles: 10\n    members: 1\n    burn_in: 12"),
+        ("kind: letkf, radius: 2", "kind: letkf"),
+    )
+    assert complaints(path) == [
+        "c.yaml:5: cases.one.observations.missing: must be less than 1, got 2",
+        "c.yaml:7: cases.one.members: must be greater than or equal to 2, got 1",
+        "c.yaml:8: cases.one.burn_in: must be smaller than cycles = 10, got 12",
+        "c.yaml:10: cases.one.methods.letkf.radius: is missing; add it",
+    ]
+    path = write(("missing: 2", "missing: 0"), text=path.read_text())
+    assert "c.yaml:5: cases.one.observations.sites: site 9 is out of range" in complaints(path)[0]
+
+
+def test_that_checks_of_keys_that_are_wrong_themselves_are_left_out(write):
+    path = write(("obs_std: 0.5", "obs_std: -1"), ("cycles: 10", "cycles: 0\n    burn_in: 12"))
+    assert complaints(path) == [
+        "c.yaml:5: cases.one.observations.obs_std: must be greater than 0, got -1",
+        "c.yaml:6: cases.one.cycles: must be greater than or equal to 1, got 0",
+    ]
+
+
+def test_that_a_training_configuration_reports_all_mistakes_at_once_too(write):
+    text = TRAINING + "window: {frames: 9}\nnetwork: {kernel: 4}\ntrain: {step: 4}\n"
+    assert [line.split(": ")[1] for line in complaints(write(text=text), Training)] == [
+        "window.frames", "network.kernel", "train.step",
+    ]  # fmt: skip
+
+
+def test_that_a_seed_given_twice_is_refused(write):
+    (line,) = complaints(write(("name: small", "name: small\nseeds: [3, 1, 3]")))
+    assert line.startswith("c.yaml:2: seeds: must differ, but [3] are given more than once")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
