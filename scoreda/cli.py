@@ -17,12 +17,13 @@ __all__ = ["main"]
 
 T = TypeVar("T")
 
+INTERNAL = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 2 for bad input, 130 when interrupted."""
+    """Run one command and return its exit code: 0, 1 for a mistake of ours, 2 for bad input, 130 when interrupted."""
     args = _parse(argv)
     # A cycle is many small decompositions, which BLAS threads slow down, several times over on a busy machine.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -36,14 +37,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(args, error, f"this command needs the package '{error.name}': pip install {error.name}")
     except (ValueError, OSError) as error:
         return _fail(args, error, str(error))
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        advice = "run with --debug for the traceback, and report it"
+        return _fail(args, error, f"internal error: {what}; {advice}", INTERNAL)
     return 0
 
 
-def _fail(args: argparse.Namespace, error: Exception, message: str) -> int:
+def _fail(args: argparse.Namespace, error: Exception, message: str, code: int = BAD_INPUT) -> int:
     if args.debug:
         raise error
     print("\n".join(f"scoreda: {line}" for line in message.splitlines()), file=sys.stderr)
-    return BAD_INPUT
+    return code
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -235,6 +240,7 @@ def _sample(args: argparse.Namespace) -> None:
 
     memory = _memory(args, None)
     if args.dry_run:
+        _check_device(args)
         print(describe_samples(args.prior, args.number, args.size, memory), end="")
         return
     write_samples(args.prior, args.number, args.size, args.seed, Path(args.out), _device(args), memory)
@@ -260,7 +266,11 @@ def _assimilate(args: argparse.Namespace) -> None:
 def _forecast(args: argparse.Namespace) -> None:
     from scoreda.assimilation import forecast
     from scoreda.datasets import open_dataset, write_dataset
+    from scoreda.datasets.layout import check_writable
 
+    if args.every < 1:
+        raise ScoredaError(f"--every must be at least 1, got {args.every}. 1 starts from every analysis.")
+    check_writable(args.out)
     with open_dataset(args.analysis, needs=("analysis",)) as run:
         write_dataset(forecast(run.isel(time=slice(None, None, args.every)), lead_times=args.lead), args.out)
     print(args.out)
@@ -336,6 +346,12 @@ def _device(args: argparse.Namespace) -> str:
     return resolve_device(args.device)
 
 
+def _check_device(args: argparse.Namespace) -> None:
+    """Refuse a device that is not there; `auto` always is, and need not load torch."""
+    if getattr(args, "device", "auto") != "auto":
+        _device(args)
+
+
 def _memory(args: argparse.Namespace, without: T) -> int | T:
     """Return the bytes of --memory, or what stands for no limit."""
     from scoreda.experiments.memory import parse_size
@@ -348,6 +364,7 @@ def _dry(args: argparse.Namespace, config: Any, memory: float = math.inf) -> boo
     if args.dry_run:
         from scoreda.experiments.estimate import describe
 
+        _check_device(args)
         print(describe(config, memory), end="")
     return args.dry_run
 

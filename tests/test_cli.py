@@ -79,7 +79,7 @@ def contents(folder):
 
 @pytest.fixture
 def refuses(here, run):
-    """Check that a command line exits with 2, that stderr has every text, and that no file or folder was made or changed."""
+    """Check that a command line exits with 2, that stderr has every text, and that nothing was made or changed."""
 
     def refuses(words, *texts):
         before = contents(here)
@@ -293,10 +293,14 @@ def test_that_a_bad_checkpoint_is_refused(prior, refuses, damage, text):
 def test_that_a_prior_of_other_states_is_refused_before_a_finished_run_is_replaced(here, prior, run, refuses):
     assert run(*ASSIMILATE)[0] == 0
     write_prior(here / "two", channels=2)
-    expected = "the prior 'two' does not fit the case 'one' of 8 variables: the prior is of states (N, 2, Nx), got (1, 8)"
+    expected = (
+        "the prior 'two' does not fit the case 'one' of 8 variables: the prior is of states (N, 2, Nx), got (1, 8)"
+    )
     refuses([*ASSIMILATE, "--overwrite", "prior=two", CSF], expected)
     refuses([*ASSIMILATE, "--dry-run", "prior=two", CSF], expected)
-    refuses(["demo", "--prior", "two", "--out", "r"], "the prior 'two' does not fit the case 'sakov2008' of 40 variables")
+    refuses(
+        ["demo", "--prior", "two", "--out", "r"], "the prior 'two' does not fit the case 'sakov2008' of 40 variables"
+    )
 
 
 def test_that_a_prior_whose_estimates_are_not_finite_is_refused(here, refuses):
@@ -325,10 +329,78 @@ def test_that_a_folder_of_another_run_is_refused(run, refuses, prior):
     refuses(["demo", "--prior", prior, "--out", "r"], "r holds a run of another configuration")
 
 
+def test_that_a_model_that_blows_up_leaves_everything_as_it_was(run, refuses):
+    stiff = ("cases.one.model.forcing=1e9", "cases.one.spinup=0.05")
+    refuses([*ASSIMILATE, *stiff], "NaN or Inf", "needs a smaller dt")
+    assert run(*ASSIMILATE)[0] == 0
+    refuses([*ASSIMILATE, "--overwrite", *stiff], "NaN or Inf")
+
+
+@pytest.mark.parametrize("text", ["a: [b\n", "- a\n", "cases: null\n", "cases: {a: null}\n", "cases: [a]\n", "\xff"])
+def test_that_a_damaged_configuration_of_a_run_is_refused(here, refuses, text):
+    (here / "r").mkdir()
+    (here / "r/config.yaml").write_bytes(text.encode("latin-1"))
+    for words in (ASSIMILATE, [*ASSIMILATE, "--overwrite"], ["report", "r"], ["bench", "e.yaml", "--out", "r"]):
+        refuses(words, "r/config.yaml: ", "Restore the file, or choose another folder.")
+
+
+@pytest.mark.parametrize(
+    "text", ["garbage\n1,2\n", "case,method,seed\none,letkf,zz\n", "case,method,seed\none\n", "\xff\n1"]
+)
+def test_that_a_damaged_table_of_scores_is_refused(here, run, refuses, text):
+    run(*ASSIMILATE)
+    (here / "r/scores.csv").write_bytes(text.encode("latin-1"))
+    for command in ("report", "verify"):
+        refuses([command, "r"], "r/scores.csv:2: names no case, method and seed. Remove the damaged file")
+    (here / "r/scores.csv").unlink()
+    assert run("verify", "r")[0] == 0
+
+
+def test_that_a_damaged_result_is_named_and_computed_again_once_it_is_removed(here, run, refuses):
+    run(*ASSIMILATE)
+    result = here / "r/one/letkf/seed1/scores.json"
+    for text in ("{", "[]", '{"digest": 1}'):
+        result.write_text(text)
+        refuses([*ASSIMILATE, "--resume"], "r/one/letkf/seed1/scores.json: damaged", "Remove it")
+    result.unlink()
+    assert run(*ASSIMILATE, "--resume")[0] == 0
+
+
+def test_that_a_mistake_of_ours_is_one_line_and_not_bad_input(run, monkeypatch):
+    def fail():
+        raise KeyError("first\nsecond")
+
+    monkeypatch.setattr("scoreda.experiments.info.info", fail)
+    code, _, err = run("info")
+    assert code == 1
+    assert err.startswith("scoreda: internal error: KeyError: ") and err.count("\n") == 1
+    assert err.endswith("; run with --debug for the traceback, and report it\n")
+    with pytest.raises(KeyError):
+        main(["info", "--debug"])
+
+
+def test_that_where_states_go_is_checked_before_they_are_computed(here, prior, run, refuses, monkeypatch):
+    run(*ASSIMILATE)
+    (here / "file").touch()
+    forecast = ["forecast", "r/one/letkf/seed1/analysis.nc", "--lead", 0.05]
+    monkeypatch.setattr(Prior, "sample", lambda *_: pytest.fail("drawn"))
+    monkeypatch.setattr("scoreda.assimilation.forecast", lambda *_, **__: pytest.fail("forecast"))
+    for words in (["sample", prior, "--number", 2], forecast):
+        refuses([*words, "--out", "file/s.nc"], "cannot write 'file/s.nc'", "Choose a folder you may write to")
+    kept = contents(here)
+    for words in (["sample", prior, "--number", 2], forecast):
+        code, _, err = run(*words, "--out", "r")
+        assert (code, err) == (2, "scoreda: cannot write 'r': it is a folder. Give the name of a file in it.\n")
+    refuses([*forecast, "--every", 0, "--out", "f.nc"], "--every must be at least 1, got 0")
+    assert contents(here) == kept
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has CUDA")
 def test_that_a_device_that_is_not_there_is_refused(refuses):
     refuses([*ASSIMILATE, "--device", "cuda"], "device 'cuda' is not there", "sees 0 CUDA devices", "--device cpu")
     refuses(["train", "t.yaml", "--out", "p", "--device", "cuda:1"], "device 'cuda:1' is not there")
+    for words in (ASSIMILATE, ["train", "t.yaml", "--out", "p"], ["demo"], ["bench", "e.yaml"]):
+        refuses([*words, "--dry-run", "--device", "cuda"], "device 'cuda' is not there")
     refuses([*ASSIMILATE, "--device", "gpu"], "unknown device 'gpu'. Use auto, cpu, cuda, cuda:1 or mps.")
 
 

@@ -18,6 +18,7 @@ from scoreda.errors import ScoredaError, suggest
 
 __all__ = [
     "check_finite",
+    "check_writable",
     "described",
     "flat_dataset",
     "model_times",
@@ -113,20 +114,32 @@ def replacing(path: Path | str) -> Iterator[Path]:
     """Yield a partial path beside `path`; it becomes `path` on success and is removed on failure.
 
     Raises:
-        ScoredaError: if the folder cannot be made or written to.
+        ScoredaError: if the path is a folder, or its folder cannot be made or written to.
     """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.touch()
-    except OSError as error:
-        raise ScoredaError(f"cannot write '{path}': {error.strerror}. Choose a folder you may write to.") from error
+    partial = _partial(Path(path))
     try:
         yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_writable(path: Path | str) -> None:
+    """Refuse, before it is worked for, a path that `replacing` cannot write to; errors are the same."""
+    _partial(Path(path)).unlink()
+
+
+def _partial(path: Path) -> Path:
+    """Return an empty file beside `path`."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    if path.is_dir():
+        raise ScoredaError(f"cannot write '{path}': it is a folder. Give the name of a file in it.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+    except OSError as error:
+        raise ScoredaError(f"cannot write '{path}': {error.strerror}. Choose a folder you may write to.") from error
+    return partial
 
 
 def write_dataset(ds: xr.Dataset, path: Path | str) -> None:

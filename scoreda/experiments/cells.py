@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scoreda.errors import ScoredaError
 from scoreda.experiments.budget import UNLIMITED, Budget, budget_of
 from scoreda.experiments.case import Case
 from scoreda.experiments.folder import RunFolder, write_text
@@ -103,12 +104,16 @@ class Cell:
         return hashlib.sha256(json.dumps(self.content(), sort_keys=True).encode()).hexdigest()
 
     def stored(self) -> dict[str, Any] | None:
-        """Return what an earlier run left, `row` and `seconds`; None if the cell is not finished."""
+        """Return what an earlier run left, `row` and `seconds`; None if the cell is not finished.
+
+        Raises:
+            ScoredaError: if its file is damaged.
+        """
         if self.ensembles and not self.analysis.is_file():
             return None
         if not self.result.is_file():
             return self.scored() if self.analysis.is_file() else None
-        found = json.loads(self.result.read_text(encoding="utf-8"))
+        found = _read_result(self.result)
         return found if found["digest"] == self.digest() else None
 
     def scored(self) -> dict[str, Any]:
@@ -121,6 +126,14 @@ class Cell:
     def failed(self, why: str) -> Outcome:
         """Return the outcome of a cell that could not be run."""
         return Outcome(self, failure=why)
+
+
+def _read_result(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found | {"digest": found["digest"], "row": dict(found["row"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ScoredaError(f"{path}: damaged ({error}). Remove it, and its scores are computed again.") from error
 
 
 def run_cell(cell: Cell, memory: float = math.inf) -> Outcome:

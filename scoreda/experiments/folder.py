@@ -1,7 +1,7 @@
 """The folder of a run: what lies where, and whose it is."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ FILES = (
     "archive.nc", "last.pt", "metrics.jsonl", "metrics.csv", "loss.png", "previews.npz",
     "weights.safetensors", "card.md",
 )  # fmt: skip
+
+
+DAMAGED = "Restore the file, or choose another folder."
 
 
 @dataclass(frozen=True)
@@ -91,25 +94,48 @@ class RunFolder:
         Raises:
             ScoredaError: if the folder holds a run of another configuration, or cannot be written to.
         """
+        self.check(settings, overwrite, completed)
         earlier = self.earlier()
         if earlier is not None and overwrite:
             self.clear()
-        elif earlier is not None and (earlier := completed(earlier)) == settings:
+        elif earlier is not None and completed(earlier) == settings:
             return
-        elif earlier is not None and _common(earlier, earlier) != _common(settings, earlier):
+        write_text(self.config, dump(settings))
+
+    def check(
+        self,
+        settings: dict[str, Any],
+        overwrite: bool = False,
+        completed: Callable[[dict[str, Any]], dict[str, Any]] = lambda earlier: earlier,
+    ) -> None:
+        """Refuse what `claim` would refuse, and write nothing; arguments and errors are the same."""
+        earlier = self.earlier()
+        if earlier is None or overwrite or (earlier := completed(earlier)) == settings:
+            return
+        if _common(earlier, earlier) != _common(settings, earlier):
             earlier, settings = _common(earlier, earlier), _common(settings, earlier)
             raise ScoredaError(
                 f"{self.path} holds a run of another configuration: {_difference(earlier, settings)} differs. "
                 "Choose another --out, or pass --overwrite to replace that run."
             )
-        write_text(self.config, dump(settings))
 
     def earlier(self) -> dict[str, Any] | None:
-        """Return the configuration of the run that is here, or None."""
+        """Return the configuration of the run that is here, or None.
+
+        Raises:
+            ScoredaError: if it cannot be read, or does not hold keys and values.
+        """
         if not self.config.is_file():
             return None
-        found = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
+        try:
+            found = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            why = getattr(error, "problem", None) or str(error)
+            raise ScoredaError(f"{self.config}: not valid YAML ({why}). {DAMAGED}") from error
+        for key, part in _sections(found):
+            if not isinstance(part, dict):
+                raise ScoredaError(f"{self.config}: {key} must hold keys and values, got {part!r:.40}. {DAMAGED}")
+        return found
 
     def clear(self) -> None:
         """Remove the files of the run that is here, and nothing else."""
@@ -133,6 +159,16 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def _sections(found: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the parts of a configuration that must be mappings, outer ones first."""
+    yield "the file", found
+    if "cases" in found:
+        yield "`cases`", found["cases"]
+        for name, case in found["cases"].items():
+            yield f"`cases.{name}`", case
+            yield f"`cases.{name}.methods`", case.get("methods", {})
+
+
 def _common(settings: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
     """Return what of `settings` decides about the results that `earlier` asks for."""
     cases = {
@@ -142,7 +178,10 @@ def _common(settings: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]
     }
     if not cases:
         return settings
-    return settings | {"cases": cases, "seeds": [seed for seed in settings["seeds"] if seed in earlier["seeds"]]}
+    return settings | {
+        "cases": cases,
+        "seeds": [seed for seed in settings.get("seeds", ()) if seed in earlier.get("seeds", ())],
+    }
 
 
 def _items(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:

@@ -32,12 +32,13 @@ def write_samples(
     """
     _check_numbers(number, size, seed)
     from scoreda.datasets import write_dataset
-    from scoreda.datasets.layout import flat_dataset
+    from scoreda.datasets.layout import check_writable, flat_dataset
     from scoreda.datasets.provenance import provenance
     from scoreda.diffusion import load_prior
 
     loaded = load_prior(prior, device)
     points = points_along_axes(size, loaded.dimensions)
+    check_writable(path)
     attrs = provenance(
         f"samples of the prior {Path(prior).name}", seed, prior=Path(prior).name, number=number, size=points
     )

@@ -123,11 +123,22 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV file; none if there is no file."""
+    """Return the rows of a table of runs; none if there is no file.
+
+    Raises:
+        ScoredaError: if a row does not say case, method and seed.
+    """
     if not path.is_file():
         return []
-    with open(path, encoding="utf-8", newline="") as f:
-        return list(csv.DictReader(f))
+    with open(path, encoding="utf-8", errors="replace", newline="") as f:
+        rows = list(csv.DictReader(f))
+    for line, row in enumerate(rows, 2):
+        if not (row.get("case") and row.get("method") and (row.get("seed") or "").isdecimal()):
+            raise ScoredaError(
+                f"{path}:{line}: names no case, method and seed. Remove the damaged file, and the command that made "
+                "the run, or `scoreda verify`, writes it again."
+            )
+    return rows
 
 
 def text_table(rows: Iterable[dict[str, Any]], columns: Sequence[str] = SHOWN) -> str:

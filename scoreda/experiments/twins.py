@@ -21,15 +21,21 @@ __all__ = ["make_twins", "twin_files", "twin_of_seed"]
 def make_twins(config: Experiment, folder: RunFolder, overwrite: bool = False) -> list[Path]:
     """Claim the folder, write the twins that are missing, and return their paths.
 
+    The first twin of every case is made before that, so that a model which blows up leaves the folder as it was.
+
     Raises:
-        ScoredaError: if a file of observations does not fit its case, or the folder is another run's; nothing is
-            written then.
+        ScoredaError: if a file of observations does not fit its case, a model blows up, or the folder is another run's;
+            nothing is written then.
     """
     from scoreda.datasets import write_dataset
 
     given = {name: _observed(case) for name, case in config.cases.items() if case.observations.file}
-    folder.claim(resolved(config), overwrite, completed)
+    folder.check(resolved(config), overwrite, completed)
     makers = dict(_makers(config, folder, given))
+    for path in {path.parent: path for path in reversed(makers)}.values():
+        if overwrite or not path.is_file():
+            makers[path] = _keeper(makers[path]())
+    folder.claim(resolved(config), overwrite, completed)
     for path, make in makers.items():
         if not path.is_file():
             write_dataset(make(), path)
@@ -59,6 +65,10 @@ def _makers(config: Experiment, folder: RunFolder, given: dict[str, "xr.Dataset"
 
 def _maker(case: Case, seed: int, given: "xr.Dataset | None") -> Callable[[], "xr.Dataset"]:
     return lambda: _simulated(case, seed) if given is None else given
+
+
+def _keeper(twin: "xr.Dataset") -> Callable[[], "xr.Dataset"]:
+    return lambda: twin
 
 
 def _seed_of_twin(twin_seed: int, seed: int) -> int:
