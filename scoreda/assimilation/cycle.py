@@ -247,7 +247,8 @@ def resume(
         The whole run, as from `assimilate`.
 
     Raises:
-        ScoredaError: if the file is not a checkpoint of this method over this twin.
+        ScoredaError: if the file is not a checkpoint of this method, with these settings, over this twin, or the
+            operator does not fit the states.
         ValueError: if `cycles` lies before the checkpoint or after the last observation.
     """
     batches = list(observations(twin, operator, error))

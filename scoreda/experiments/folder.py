@@ -19,8 +19,6 @@ FILES = (
     "archive.nc", "last.pt", "metrics.jsonl", "metrics.csv", "loss.png", "previews.npz",
     "weights.safetensors", "card.md",
 )  # fmt: skip
-
-
 DAMAGED = "Restore the file, or choose another folder."
 
 

@@ -123,10 +123,9 @@ def _check_fit(prior: "Prior", config: Experiment) -> None:
 def _denoise_trial(prior: "Prior", size: int) -> None:
     from scoreda.datasets.layout import check_finite
 
-    any_size = (
-        prior.denoiser.network.dimensions != 0
-    )  # all but perceptrons: no need to take the memory of a large state
-    states = np.zeros((1, min(size, TRIAL) if any_size else size))
+    # All but perceptrons take states of any size: no need for the memory of a large one.
+    local = getattr(prior.denoiser.network, "dimensions", 1)
+    states = np.zeros((1, min(size, TRIAL) if local else size))
     check_finite(prior.denoise(states, 1.0), "its estimate of a state", fix="Train another.")
 
 
