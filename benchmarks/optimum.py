@@ -67,10 +67,10 @@ def shrunk(cycles: int, *tried: tuple[int, float]) -> tuple[Setting, ...]:
     return tuple(Setting(members, bandwidth, True, cycles) for members, bandwidth in tried)
 
 
-LORENZ63 = plain(1000, (1000, 0.2), (4000, 0.1), (16_000, 0.05)) + plain(8000, (16_000, 0.05), (64_000, 0.025))
+LORENZ63, FINER = ((1000, 0.2), (4000, 0.1), (16_000, 0.05)), ((16_000, 0.05), (64_000, 0.025))
 PLANS = [
-    Plan("lorenz63", "lorenz63_sakov2012", 200, LORENZ63),
-    Plan("lorenz63", "wiljes2017", 200, LORENZ63),
+    Plan("lorenz63", "lorenz63_sakov2012", 200, plain(1000, *LORENZ63) + plain(8000, *FINER)),
+    Plan("lorenz63", "wiljes2017", 200, plain(1000, *LORENZ63) + plain(3000, *FINER)),
     Plan(
         "ten_variables",
         "ten_sparse",
@@ -78,7 +78,8 @@ PLANS = [
         shrunk(500, (8000, 0.3), (8000, 0.2), (8000, 0.14))
         + plain(1000, (5000, 0.4), (20_000, 0.2), (50_000, 0.2))
         + shrunk(500, (32_000, 0.3), (32_000, 0.2), (64_000, 0.2))
-        + shrunk(2000, (64_000, 0.2)),
+        + shrunk(2000, (64_000, 0.2))
+        + shrunk(1000, (64_000, 0.2)),
     ),
     Plan(
         "ten_variables",
