@@ -317,6 +317,9 @@ def test_that_an_unwritable_folder_is_refused(here, refuses):
     (here / "file").touch()
     refuses(["assimilate", "e.yaml", "--out", "file/r"], "cannot write", "Choose a folder you may write to")
     refuses(["train", "t.yaml", "--out", "file/r"], "cannot write")
+    (here / "r").mkdir()
+    (here / "r/one").touch()
+    refuses(ASSIMILATE, "cannot write 'r/one/twin.nc'")
 
 
 def test_that_a_folder_of_another_run_is_refused(run, refuses, prior):

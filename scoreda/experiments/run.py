@@ -124,8 +124,8 @@ def _denoise_trial(prior: "Prior", size: int) -> None:
     from scoreda.datasets.layout import check_finite
 
     # All but perceptrons take states of any size: no need for the memory of a large one.
-    local = getattr(prior.denoiser.network, "dimensions", 1)
-    states = np.zeros((1, min(size, TRIAL) if local else size))
+    any_size = getattr(prior.denoiser.network, "dimensions", 1)
+    states = np.zeros((1, min(size, TRIAL) if any_size else size))
     check_finite(prior.denoise(states, 1.0), "its estimate of a state", fix="Train another.")
 
 

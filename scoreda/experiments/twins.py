@@ -24,10 +24,11 @@ def make_twins(config: Experiment, folder: RunFolder, overwrite: bool = False) -
     The first twin of every case is made before that, so that a model which blows up leaves the folder as it was.
 
     Raises:
-        ScoredaError: if a file of observations does not fit its case, a model blows up, or the folder is another run's;
-            nothing is written then.
+        ScoredaError: if a file of observations does not fit its case, a model blows up, or the folder is another run's
+            or cannot be written to; nothing is written then.
     """
     from scoreda.datasets import write_dataset
+    from scoreda.datasets.layout import check_writable
 
     given = {name: _observed(case) for name, case in config.cases.items() if case.observations.file}
     folder.check(resolved(config), overwrite, completed)
@@ -35,6 +36,7 @@ def make_twins(config: Experiment, folder: RunFolder, overwrite: bool = False) -
     for path in {path.parent: path for path in reversed(makers)}.values():
         if overwrite or not path.is_file():
             makers[path] = _keeper(makers[path]())
+            check_writable(path)
     folder.claim(resolved(config), overwrite, completed)
     for path, make in makers.items():
         if not path.is_file():
