@@ -360,9 +360,9 @@ def truncate(path):
 
 
 BAD_CHECKPOINTS = {
-    "truncated": (truncate, "not a readable checkpoint"),
-    "object": (lambda path: torch.save({"settings": Path("x")}, path), "not a readable checkpoint"),
-    "foreign": (lambda path: torch.save(torch.zeros(3), path), "not a readable checkpoint"),
+    "truncated": (truncate, "damaged, or not written by a training"),
+    "object": (lambda path: torch.save({"settings": Path("x")}, path), "damaged, or not written by a training"),
+    "foreign": (lambda path: torch.save(torch.zeros(3), path), "damaged, or not written by a training"),
     "missing": (lambda path: path.unlink(), "no checkpoint to resume"),
 }
 

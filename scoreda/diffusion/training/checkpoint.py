@@ -1,6 +1,7 @@
 """Reading checkpoints: what is damaged, or of another training, is refused before anything is changed."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -63,7 +64,8 @@ def _read(path: Path, device: torch.device) -> dict[str, Any]:
     if not path.is_file():
         raise ScoredaError(f"{path}: no checkpoint to resume from. Start without --resume.")
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of a pickle of another protocol
+            state = torch.load(path, map_location=device, weights_only=True)
         return dict(state) | {"settings": dict(state["settings"])}
-    except Exception as error:  # what torch raises for a damaged file is not documented
-        raise ScoredaError(f"{path}: not a readable checkpoint ({error}). Remove it to start again.") from error
+    except Exception as error:  # what torch raises for a damaged file is not documented, and what it advises is unsafe
+        raise ScoredaError(f"{path}: damaged, or not written by a training. Remove it to start again.") from error
