@@ -1,5 +1,7 @@
 """The report of a small benchmark that keeps no ensembles: figures over seeds, several runs on one page, old cells."""
 
+import csv
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -55,7 +57,8 @@ def test_that_a_page_of_tables_alone_is_small(folder):
 
 def test_that_the_summary_holds_what_the_page_shows(folder):
     write_report(folder)
-    best, other = read_rows(folder / "summary.csv")
+    with open(folder / "summary.csv", newline="") as f:
+        best, other = csv.DictReader(f)
     rows = [row for row in read_rows(folder / "scores.csv") if row["method"] == best["method"]]
     assert float(best["rmse_a"]) == pytest.approx(np.mean([float(row["rmse_a"]) for row in rows]), rel=1e-4)
     assert (best["seeds"], best["against_baseline"], other["mark"]) == (str(len(rows)), "", "falls short")
