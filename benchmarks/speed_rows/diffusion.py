@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scoreda.diffusion import SDA, DDIMSampler, HeunSampler, MomentMatching, VPCosine, load_prior
+from scoreda.diffusion import SDA, Compiled, DDIMSampler, HeunSampler, MomentMatching, VPCosine, load_prior
 from scoreda.diffusion.denoisers import Denoiser
 from speed_rows.peers import Peers
 from speed_rows.table import Row, cpu, in_turn
@@ -29,24 +29,28 @@ def moment_matching() -> Denoiser:
 
 def guided_step(peers: Peers) -> Iterator[Row]:
     t, s = torch.tensor(0.5), torch.tensor(0.45)
-    step = torch.no_grad()(partial(HeunSampler(moment_matching()).step, NOISE, t, s))
     forward = torch.no_grad()(partial(PRIOR, NOISE, t))
-    ratios = in_turn(cpu(step), cpu(forward))
-    yield Row("guided Heun step, moment matching, 1 iteration", "one forward pass", 4.0, False, ratios)
+    for way, guided in {"": moment_matching(), ", compiled": Compiled(moment_matching())}.items():
+        step = torch.no_grad()(partial(HeunSampler(guided).step, NOISE, t, s))
+        ratios = in_turn(cpu(step), cpu(forward))
+        yield Row(f"guided Heun step, moment matching, 1 iteration{way}", "one forward pass", 4.0, False, ratios)
 
 
 def analyses(peers: Peers) -> Iterator[Row]:
     """Yield 20 steps of the same guidance under the same schedule in ours and theirs."""
-    for name, guided, theirs in (
-        ("azula", moment_matching, azula_analysis),
-        ("sda", lambda: SDA(PRIOR, Y, observe, OBS_VARIANCE, GAMMA), sda_analysis),
+    sda = SDA(PRIOR, Y, observe, OBS_VARIANCE, GAMMA)
+    for name, theirs, way, guided in (
+        ("azula", azula_analysis, "", moment_matching()),
+        ("azula", azula_analysis, ", compiled", Compiled(moment_matching())),
+        ("sda", sda_analysis, "", sda),
+        ("sda", sda_analysis, ", compiled", Compiled(sda)),
     ):
         ratios: tuple[float, ...] = ()
         if peers.installed(name):
             with torch.random.fork_rng(), peers.importable():
-                ours = partial(DDIMSampler(guided(), STEPS, final="none"), NOISE)
+                ours = partial(DDIMSampler(guided, STEPS, final="none"), NOISE)
                 ratios = in_turn(cpu(theirs(peers)), cpu(ours), 9)
-        yield Row(f"guided analysis, {MEMBERS} x 40, {STEPS} steps as {name}", name, 1.5, True, ratios)
+        yield Row(f"guided analysis, {MEMBERS} x 40, {STEPS} steps as {name}{way}", name, 1.5, True, ratios)
 
 
 def azula_analysis(peers: Peers) -> Callable[[], Tensor]:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from scoreda.diffusion.denoisers.base import Denoiser, score
+from scoreda.diffusion.denoisers.compiled import Compiled
 from scoreda.diffusion.denoisers.gaussian import CirculantGaussian, GaussianDenoiser
 from scoreda.diffusion.denoisers.karras import KarrasDenoiser
 from scoreda.diffusion.denoisers.learned import Conditioned, LearnedDenoiser
@@ -27,6 +28,7 @@ __all__ = [
     "TARGETS",
     "WEIGHTINGS",
     "CirculantGaussian",
+    "Compiled",
     "Conditioned",
     "Denoiser",
     "Empirical",
