@@ -52,6 +52,7 @@ class LearnedWindowPrior:
         draws = self.prior.sample(number - 1, size, seed=int(rng.integers(2**63)), steps=32)
         return np.concatenate([np.full((1, size), self.prior.normaliser.mean), draws])
 
+    @one_thread()
     def score(self, x: Array, sigma: float) -> Array:
         """Return (x_hat - x) / sigma^2."""
         self.evaluations += 1
@@ -77,7 +78,7 @@ class LearnedWindowPrior:
 
     def _level(self, sigma: float, rows: Tensor) -> Tensor:
         """Return the normalised noise level of every row."""
-        return torch.full((len(rows), 1, 1), sigma / self.prior.normaliser.std, device=self.prior.device)
+        return rows.new_full((len(rows), 1, 1), sigma / self.prior.normaliser.std)
 
 
 def _as(tensor: Tensor, x: Array) -> Array:
