@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Array", "library", "like"]
+__all__ = ["Array", "host", "library", "like"]
 
 Array = Any  # of NumPy or torch
 
@@ -21,3 +21,8 @@ def library(x: Any) -> Any:
 def like(array: np.ndarray, x: Any) -> Any:
     """Return `array` as what `x` is: itself, or a tensor of the type and on the device of `x`."""
     return array if library(x) is np else x.new_tensor(array)
+
+
+def host(x: Any) -> np.ndarray:
+    """Return an array of either library as NumPy's."""
+    return x if library(x) is np else x.cpu().numpy()

@@ -25,7 +25,7 @@ from scoreda.datasets import Climatology
 from scoreda.diffusion import Prior
 from scoreda.models import Model, require
 from scoreda.observations import Observation
-from scoreda.observations.arrays import Array, like
+from scoreda.observations.arrays import Array, host, like
 
 __all__ = ["Score4D"]
 
@@ -91,7 +91,7 @@ class Score4D:
             window, modes, spread = self._acquire(window, rng)
             cost += sum(mode.model_steps for mode in modes)
         analysis = _sample(modes, len(E), rng)
-        memory = self._memory(np.stack([_host(mode.nodes) for mode in modes]), window.start, spread)
+        memory = self._memory(np.stack([host(mode.nodes) for mode in modes]), window.start, spread)
         diagnostics = dict(
             chi2=innovation_chi2(E, obs), model_steps=float(cost), modes=float(len(modes)), fit=_fit(modes[0], window),
             network_evals=float(self.prior.evaluations - evaluations),
@@ -146,7 +146,7 @@ class Score4D:
         for k in range(1, len(past) + 1):
             short = self._window(start, past[:k])
             modes, spread = self._modes(short, trajectories, spread, rng)
-            trajectories = np.stack([_host(mode.nodes) for mode in modes])
+            trajectories = np.stack([host(mode.nodes) for mode in modes])
         return short, modes, spread
 
 
@@ -187,13 +187,8 @@ def _sample(modes: list[Mode], members: int, rng: np.random.Generator) -> np.nda
     for k, mode in enumerate(modes):
         rows = choice == k
         deviations = mode.hessian.apply(mode.hessian.w**-0.5, like(xi[rows], mode.nodes)) @ mode.window.tangent
-        E[rows] = _host(mode.nodes[-1] + deviations)
+        E[rows] = host(mode.nodes[-1] + deviations)
     return E
-
-
-def _host(array: Array) -> np.ndarray:
-    """Return an array of either library as NumPy's."""
-    return array.cpu().numpy() if isinstance(array, torch.Tensor) else array
 
 
 def _device(prior: Prior | Climatology, model: Model) -> torch.device | None:

@@ -16,7 +16,7 @@ from scoreda.assimilation.score.symmetric import Symmetric
 from scoreda.datasets import Climatology
 from scoreda.diffusion import Prior
 from scoreda.diffusion.threads import one_thread
-from scoreda.observations.arrays import Array, library, like
+from scoreda.observations.arrays import Array, host, library, like
 
 __all__ = ["GaussianWindowPrior", "LearnedWindowPrior", "WindowPrior"]
 
@@ -83,7 +83,7 @@ class LearnedWindowPrior:
 
 def _as(tensor: Tensor, x: Array) -> Array:
     """Return a tensor in double precision as what `x` is."""
-    return tensor.double().to(x.device) if isinstance(x, Tensor) else tensor.double().cpu().numpy()
+    return tensor.double().to(x.device) if isinstance(x, Tensor) else host(tensor.double())
 
 
 class GaussianWindowPrior:
