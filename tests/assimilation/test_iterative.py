@@ -1,11 +1,15 @@
 """The ensemble Kalman smoother and the iterative smoothers."""
 
+from functools import partial
+
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 
-from scoreda.assimilation import load_state, save_state
+from scoreda.assimilation import assimilate, initial_ensemble, load_state, save_state
 from scoreda.assimilation.baselines import ETKF, LETKF, EnKS, IEnKS, LocalIEnKS
 from scoreda.assimilation.baselines.lag import Flow, Lag
+from scoreda.datasets import simulate
 from scoreda.models import AdditiveError, Lorenz63, Lorenz96, UserModel, WithModelError
 from scoreda.observations import (
     CorrelatedGaussianError,
@@ -14,6 +18,7 @@ from scoreda.observations import (
     GaussianError,
     Identity,
     Linear,
+    Network,
     Observation,
     Sites,
 )
@@ -143,6 +148,28 @@ def test_that_the_weights_reach_the_minimum_of_the_cost(bundle):
     assert np.linalg.norm(gradient) < (1e-3 if bundle else 0.3) * np.linalg.norm(start)
     assert nonlinear_cost(w, E, obs) < nonlinear_cost(np.zeros(6), E, obs)
     assert info.diagnostics["iterations"] > 1
+
+
+def test_that_steps_are_halved_where_whole_ones_run_away():
+    """Towards arctan(x) = 0 from x = 6 they lead to and fro, ever farther than the one minimum, which is near 0."""
+    E = 6 + np.linspace(-2, 2, 5)[:, None]
+    prior_precision = 1 / E.var(ddof=1)
+    obs = Observation(0.0, np.zeros(1), Elementwise(Identity(1), "arctan"), GaussianError(0.1**2, 1))
+    method = IEnKS(UserModel(lambda E: E, 1), lag=0, iterations=100, tolerance=1e-8, bundle=1e-3)
+    state, _ = method.step(method.init(E), obs, np.random.default_rng(0))
+    exact = brentq(lambda x: (x - 6) * prior_precision + np.arctan(x) / (1 + x**2) / 0.1**2, -1, 1)
+    assert state.ensemble.mean() == pytest.approx(exact, abs=1e-4)
+
+
+@pytest.mark.parametrize("smoother", [IEnKS, partial(LocalIEnKS, radius=7.5)], ids=["global", "local"])
+def test_that_it_finds_the_truth_through_arctan_from_the_climatology(smoother):
+    """Whole steps end in infinity at the first observation time."""
+    network = Network(Elementwise(Identity(40), "arctan"), GaussianError(0.05**2, 40), interval=0.1)
+    twin = simulate(RING, network, cycles=150, seed=3)
+    rng = np.random.default_rng(4)
+    ensemble = initial_ensemble(twin, 40, "climatology", rng=rng)
+    analysis = assimilate(twin, smoother(RING, lag=4, inflation=1.1), ensemble, rng=rng)["analysis"].mean("member")
+    assert np.sqrt(((analysis - twin["truth"])[-20:] ** 2).mean()) < 0.06
 
 
 def test_that_the_cost_in_model_steps_is_what_was_run():

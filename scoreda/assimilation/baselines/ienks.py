@@ -24,8 +24,9 @@ class IEnKS:
 
     $$ J(w) = \tfrac{N-1}{2} |w|^2 + \tfrac12 \sum_k \beta_k\, |y_k - h_k(M_k(\bar x_0 + w A_0))|^2_{R^{-1}} $$
 
-    by Gauss-Newton, the derivatives from the members themselves: no tangent, no adjoint. The window moves on by one
-    observation time per step; its ensemble is then run to the present.
+    by Gauss-Newton, the derivatives from the members themselves: no tangent, no adjoint. A step that does not lower the
+    cost is halved: far from the truth the linearisation errs so much that whole steps end in infinity. The window moves
+    on by one observation time per step; its ensemble is then run to the present.
 
     With single assimilation an observation counts once, when it is the latest. With multiple assimilation it counts
     1 / lag in each of the windows that hold it, which tames the nonlinearity of long ones; the analysis is then a
@@ -36,7 +37,7 @@ class IEnKS:
         lag: Observation intervals from the start of the window to the present. 1 is the iterative ensemble Kalman
             filter, 0 the ETKF (iterated where the operator is not linear).
         inflation: Factor on the anomalies at the start of the window before the analysis.
-        iterations: Gauss-Newton steps at most.
+        iterations: Gauss-Newton steps at most, halved ones counted again.
         tolerance: A step shorter than this is the last, in standard deviations of the window's prior.
         rotate: Whether to mix the new anomalies by a random rotation that keeps their mean and covariance.
         bundle: Spread of the members that derivatives are taken over, as a fraction of the prior's; None takes the
@@ -114,16 +115,21 @@ class IEnKS:
             seen: What is seen of `E`.
             rng: For the rotation.
         """
-        N, w, (d, Y) = len(E), np.zeros(len(E)), seen
+        zeta, w, (d, Y) = len(E) - 1, np.zeros(len(E)), seen
+        C, cost = Hessian.of(Y, zeta), d @ d
+        step = C.solve(Y @ d)
         for iteration in range(1, self.iterations + 1):
-            C = Hessian.of(Y, N - 1)
-            step = C.solve(Y @ d - (N - 1) * w)
-            w = w + step
-            if iteration == self.iterations or (N - 1) * (step @ step) < self.tolerance**2:
+            if iteration == self.iterations or zeta * (step @ step) < self.tolerance**2:
                 break
-            d, Y = self._relinearised(E, w, C, observe)
-        weights = Weights(w, C.transform())
-        return (weights.rotated(rotation(N, rng)) if self.rotate else weights)(E), iteration
+            d, Y = self._relinearised(E, w + step, C, observe)
+            trial = zeta * ((w + step) @ (w + step)) + d @ d
+            if trial <= cost:  # false for the NaN of a model that left its range
+                w, C, cost = w + step, Hessian.of(Y, zeta), trial
+                step = C.solve(Y @ d - zeta * w)
+            else:
+                step = step / 2
+        weights = Weights(w + step, C.transform())
+        return (weights.rotated(rotation(len(E), rng)) if self.rotate else weights)(E), iteration
 
     def _relinearised(self, E: np.ndarray, w: np.ndarray, C: Hessian, observe: Callable[[np.ndarray], Seen]) -> Seen:
         """Return the mean residual at w, and the derivative by the members from members about w."""

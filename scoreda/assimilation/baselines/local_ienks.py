@@ -20,8 +20,8 @@ class LocalIEnKS:
     """Local iterative ensemble Kalman smoother: every variable of the window's start is analysed by itself.
 
     It uses the observations near it, their error precisions multiplied by the taper. What the variables have become is
-    run by the model as a whole, which gives the next linearisation, taken over a narrow bundle of members. Single
-    assimilation.
+    run by the model as a whole, which gives the next linearisation, taken over a narrow bundle of members. A step after
+    which observations fit worse than before the first is halved. Single assimilation.
 
     In the time from the start to the observation information travels. `drift` moves the tapers along: a variable looks
     for its observations where it will have gone.
@@ -32,7 +32,7 @@ class LocalIEnKS:
         lag: Observation intervals from the start of the window to the present.
         inflation: Factor on the anomalies at the start of the window before the analysis.
         drift: Speed of information, grid points per model time unit; a group velocity.
-        iterations: Gauss-Newton steps at most.
+        iterations: Gauss-Newton steps at most, halved ones counted again.
         tolerance: A step shorter than this is the last, in standard deviations of the window's prior (root mean square
             over variables).
         rotate: Whether to mix the new anomalies by a random rotation, the same at every variable.
@@ -87,28 +87,35 @@ class LocalIEnKS:
         near = self.localisation.near(places, self.model.size)
         mean, A = split(lag.start)
         Hx, Y = split(obs.operator(forecast.ensemble))
-        A, Y, d, before = self.inflation * A, self.inflation * Y, obs.values - Hx, np.zeros_like(mean)
+        A, Y, d, taken = self.inflation * A, self.inflation * Y, obs.values - Hx, np.zeros_like(mean)
+        precision = 1 / obs.error.variance
+        background = precision @ d**2
+        increment, anomalies = local_update(A, Y, precision, d, *near)
         for iteration in range(1, self.iterations + 1):
-            increment, anomalies = local_update(A, Y, 1 / obs.error.variance, d, *near)
-            if iteration == self.iterations or self._is_short(increment - before, A):
+            if iteration == self.iterations or self._is_short(increment - taken, A):
                 break
-            before = increment
-            d, Y = self._relinearised(mean, increment, A, lag, obs, flow)
+            left, d, Y = self._relinearised(mean, increment, A, lag, obs, flow)
+            if precision @ left**2 <= background:  # false for the NaN of a model that left its range
+                taken = increment
+                increment, anomalies = local_update(A, Y, precision, d, *near)
+            else:
+                increment = (taken + increment) / 2
         start = mean + increment + (rotation(len(A), rng) @ anomalies if self.rotate else anomalies)
         E = flow(start, lag.times[0], obs.time)
         return forecast.replace(ensemble=E, memory=lag._replace(start=start).memory), iteration
 
     def _relinearised(
         self, mean: np.ndarray, increment: np.ndarray, A: np.ndarray, lag: Lag, obs: Observation, flow: Flow
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the residual that `mean` would have, and the derivative by the members, linear about the increment.
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the residual, the one that `mean` would have, and the derivative by the members, about the increment.
 
         The increment belongs to no one set of weights, so what it does to the observations is a member of its own.
         """
         bundle = mean + increment + self.bundle * np.vstack([A, increment])
         HE = obs.operator(flow(bundle, lag.times[0], obs.time))
         Hx, Y = split(HE[:-1])
-        return obs.values - Hx + (HE[-1] - Hx) / self.bundle, Y / self.bundle
+        left = obs.values - Hx
+        return left, left + (HE[-1] - Hx) / self.bundle, Y / self.bundle
 
     def _is_short(self, step: np.ndarray, A: np.ndarray) -> bool:
         return float(np.mean(step**2)) < self.tolerance**2 * float(A.var(0, ddof=1).mean())

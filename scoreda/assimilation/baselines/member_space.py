@@ -39,7 +39,8 @@ class Hessian(NamedTuple):
     @classmethod
     def of(cls, Y: np.ndarray, zeta: float) -> "Hessian":
         """Decompose; `zeta` is the prior's precision, N - 1 if the ensemble is taken at its word."""
-        return cls(*np.linalg.eigh(zeta * np.eye(len(Y)) + Y @ Y.T))
+        lam, U = np.linalg.eigh(zeta * np.eye(len(Y)) + Y @ Y.T)
+        return cls(np.maximum(lam, zeta), U)  # rounding takes them below it where Y is large
 
     def solve(self, g: np.ndarray) -> np.ndarray:
         """Return C^-1 g."""
