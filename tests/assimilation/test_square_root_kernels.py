@@ -5,7 +5,8 @@ import pytest
 
 from scoreda.assimilation import LETKF
 from scoreda.assimilation.baselines.inverse_root import CLASSES, rule
-from scoreda.assimilation.baselines.kernels import local_update, square_root_update
+from scoreda.assimilation.baselines.kernels import inverse_root, local_update, square_root_update
+from scoreda.assimilation.baselines.member_space import Hessian
 from scoreda.assimilation.baselines.tridiagonal_kernels import rotation_matrix, tridiagonal
 from scoreda.assimilation.localisation import neighbourhoods
 from scoreda.models import Lorenz96
@@ -42,6 +43,21 @@ def test_that_the_update_equals_that_by_eigenvectors(N, spread):
     arguments = problem(N, spread)
     for ours, expected in zip(square_root_update(*arguments), by_eigenvectors(*arguments), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-12 * np.abs(arguments[0]).max())
+
+
+@pytest.mark.parametrize("spread", SPREADS)
+@pytest.mark.parametrize("N", [2, 3, 8, 21, 40])
+def test_that_the_root_alone_equals_that_by_eigenvectors(N, spread):
+    Y = problem(N, spread)[1]
+    C = 3.7 * np.eye(N) + Y @ Y.T
+    lam, U = np.linalg.eigh(C)
+    np.testing.assert_allclose(inverse_root(C, 3.7), (U / np.sqrt(lam)) @ U.T, rtol=0, atol=1e-11)
+
+
+def test_that_the_hessian_stays_positive_definite_where_the_prior_is_lost_in_rounding():
+    C = Hessian.of(1e9 * problem(8, 1.0)[1], 7.0)
+    assert np.linalg.eigvalsh(C.C).min() > 0
+    assert np.linalg.eigvalsh(C.root).min() > 0
 
 
 @pytest.mark.parametrize("spread", SPREADS)

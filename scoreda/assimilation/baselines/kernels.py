@@ -15,7 +15,7 @@ from scoreda.assimilation.baselines.tridiagonal_kernels import (
     tridiagonal,
 )
 
-__all__ = ["local_update", "square_root_update"]
+__all__ = ["inverse_root", "local_update", "square_root_update"]
 
 SHARE = 64  # columns that a thread takes at a time
 WINDOW = 64  # columns that are multiplied by the root at a time: their solutions for all shifts stay in the cache
@@ -32,10 +32,9 @@ def _normal_matrix(Y, precision, d):
 
 
 @njit(**OPTIONS)
-def _root_rule(d, e, rules):
-    """Return shifts and weights of sqrt(N-1) C^{-1/2}, from the tridiagonal form of C."""
+def _root_rule(d, e, least, rules):
+    """Return shifts and weights of sqrt(least) C^{-1/2}; the tridiagonal form of C has eigenvalues from `least` on."""
     sizes, shifts, weights = rules
-    least = d.size - 1
     c = size_class(d, e, least, len(sizes))
     return least * shifts[c, : sizes[c]], least * weights[c, : sizes[c]]
 
@@ -68,7 +67,7 @@ def _update(A, Y, precision, d, rules):
         reflect(V[k], beta[k], w)
     w = solutions(diagonal, e, np.zeros(1), w)[:, 0].copy()
     _turn_back(V, beta, w)
-    shifts, weights = _root_rule(diagonal, e, rules)
+    shifts, weights = _root_rule(diagonal, e, len(A) - 1, rules)
     anomalies = np.empty(A.shape)
     for first in range(0, A.shape[1], WINDOW):
         last = min(first + WINDOW, A.shape[1])
@@ -78,13 +77,21 @@ def _update(A, Y, precision, d, rules):
 
 
 @njit(**OPTIONS)
+def _inverse_root(C, least, rules):
+    d, e, V, beta = tridiagonal(C)
+    shifts, weights = _root_rule(d, e, least, rules)
+    root = _root_times(np.eye(len(C)), d, e, V, beta, shifts[1:], weights[1:] / np.sqrt(least))
+    return root[:, : len(C)].copy()
+
+
+@njit(**OPTIONS)
 def _update_column(a, Y, precision, d, rules):
     """Do the same for one variable, whose anomalies `a` are used up: all shifts at once, the first for the mean."""
     C, b = _normal_matrix(Y, precision, d)
     diagonal, e, V, beta = tridiagonal(C)
     for k in range(len(V) - 1):
         reflect(V[k], beta[k], a)
-    shifts, weights = _root_rule(diagonal, e, rules)
+    shifts, weights = _root_rule(diagonal, e, a.size - 1, rules)
     y = solutions(diagonal, e, shifts, a)
     inverse, root = y[:, 0].copy(), y @ weights
     _turn_back(V, beta, inverse)
@@ -113,6 +120,11 @@ def _local_update_parallel(increment, anomalies, Y, precision, d, start, obs, we
     for share in prange(-(-increment.size // SHARE)):
         first, last = share * SHARE, min((share + 1) * SHARE, increment.size)
         _update_columns(first, last, increment, anomalies, Y, precision, d, start, obs, weight, rules)
+
+
+def inverse_root(C: np.ndarray, least: float) -> np.ndarray:
+    """Return the symmetric C^{-1/2} `(N, N)` of a symmetric `C`, none of whose eigenvalues is below `least` > 0."""
+    return _inverse_root(C, least, rules())
 
 
 def square_root_update(

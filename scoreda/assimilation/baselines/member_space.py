@@ -9,6 +9,7 @@ import numpy as np
 
 from scoreda.assimilation.baselines.ensembles import split
 from scoreda.assimilation.baselines.gaussian import whitener
+from scoreda.assimilation.baselines.kernels import inverse_root
 from scoreda.observations import Observation
 
 __all__ = ["Hessian", "Weights", "whitened_residuals"]
@@ -31,32 +32,33 @@ class Weights(NamedTuple):
 
 
 class Hessian(NamedTuple):
-    """C = zeta I + Y Y^T = U diag(lam) U^T, with Y the whitened observed anomalies `(N, Ny)`."""
+    """C = zeta I + Y Y^T, with Y the whitened observed anomalies `(N, Ny)`, and the symmetric C^-1/2."""
 
-    lam: np.ndarray
-    U: np.ndarray
+    C: np.ndarray
+    root: np.ndarray
 
     @classmethod
     def of(cls, Y: np.ndarray, zeta: float) -> "Hessian":
-        """Decompose; `zeta` is the prior's precision, N - 1 if the ensemble is taken at its word."""
-        lam, U = np.linalg.eigh(zeta * np.eye(len(Y)) + Y @ Y.T)
-        return cls(np.maximum(lam, zeta), U)  # rounding takes them below it where Y is large
+        """Take the root; `zeta` is the prior's precision, N - 1 if the ensemble is taken at its word.
+
+        Beside a Y so large that it is lost in rounding, as much of it is put in its place as keeps C positive definite.
+        """
+        seen = Y @ Y.T
+        zeta = max(zeta, len(Y) * np.finfo(float).eps * np.trace(seen))
+        C = zeta * np.eye(len(Y)) + seen
+        return cls(C, inverse_root(C, zeta))
 
     def solve(self, g: np.ndarray) -> np.ndarray:
         """Return C^-1 g."""
-        return self.U @ (self.U.T @ g / self.lam)
-
-    def power(self, exponent: float) -> np.ndarray:
-        """Return the symmetric matrix C^exponent."""
-        return (self.U * self.lam**exponent) @ self.U.T
+        return self.root @ (self.root @ g)
 
     def transform(self) -> np.ndarray:
         """Return the transform of the anomalies, sqrt(N - 1) C^-1/2."""
-        return np.sqrt(len(self.lam) - 1) * self.power(-0.5)
+        return np.sqrt(len(self.C) - 1) * self.root
 
     def inverse_transform(self) -> np.ndarray:
         """Return its inverse."""
-        return self.power(0.5) / np.sqrt(len(self.lam) - 1)
+        return self.C @ self.root / np.sqrt(len(self.C) - 1)
 
 
 def whitened_residuals(E: np.ndarray, obs: Observation) -> tuple[np.ndarray, np.ndarray]:
