@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def plain_loop(x: Tensor, network: PlainUNet) -> Callable[[], float]:
     return update
 
 
-def trainer(x: Tensor, folder: str, precision: str) -> Trainer:
+def trainer(x: Tensor, folder: str, precision: str, compiled: bool = False) -> Trainer:
     """Return ours with the same loss, network, optimiser and batch, and the average and the clipping besides."""
     torch.manual_seed(0)
     network, last = network_from_spec(PRESETS["lorenz96_unet"]), nn.Conv1d(32, 32, 1)
@@ -57,19 +58,20 @@ def trainer(x: Tensor, folder: str, precision: str) -> Trainer:
     denoiser = TargetDenoiser(network, SCHEDULE, "epsilon", noise_input="step")
     settings = TrainSettings(
         steps=10**6, batch=BATCH, levels="uniform_step", optimiser="adam", weight_decay=0.0, beta2=0.999, lr=LR,
-        lr_schedule="constant", warmup=0, precision=precision,
+        lr_schedule="constant", warmup=0, precision=precision, compile=compiled,
     )  # fmt: skip
     return Trainer(denoiser, x, x[:BATCH], settings, Path(folder))
 
 
 def training(peers: Peers) -> Iterator[Row]:
     x = windows()
-    for precision in ("float32", "bfloat16"):
+    for precision, compiled in product(("float32", "bfloat16"), (False, True)):
         with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():
-            ours, network = trainer(x, folder, precision), PlainUNet()
+            ours, network = trainer(x, folder, precision, compiled), PlainUNet()
             assert size(ours.denoiser) == size(network), (size(ours.denoiser), size(network))
             ratios = in_turn(cpu(plain_loop(x, network)), cpu(ours.update))
-        yield Row(f"training step, {BATCH} x 32 x 32, {precision}", AGAINST, 1.5, True, ratios)
+        how = f"{precision}, compiled" if compiled else precision
+        yield Row(f"training step, {BATCH} x 32 x 32, {how}", AGAINST, 1.5, True, ratios)
 
 
 def training_loss(peers: Peers) -> Iterator[Row]:

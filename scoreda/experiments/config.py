@@ -171,6 +171,7 @@ class TrainSection(Section):
     ema: float = Field(default=0.999, ge=0, lt=1)
     ema_extra: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field(default=(), strict=False)
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    compile: bool = False
     deterministic: bool = False
     validate_every: Count = 1000
     checkpoint_minutes: float = Field(default=5.0, ge=0)

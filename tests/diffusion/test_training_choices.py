@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from functools import partialmethod
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from scoreda.diffusion.networks import ConvNet1d
 from scoreda.diffusion.schedules import DDPM, VPLinear
 from scoreda.diffusion.training import MetricsLog, Preview, Samples, deterministic
 from scoreda.diffusion.training.levels import draw_levels
+from scoreda.diffusion.training.objective import Objective
 from scoreda.diffusion.training.optimisers import lr_factor
 
 
@@ -260,3 +262,21 @@ def test_that_the_table_holds_the_rows_of_the_log(tmp_path):
         table = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(f)]
     assert table == [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert len(table) == 5
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_that_a_compiled_training_is_the_training_and_resumes(tmp_path, monkeypatch, backend):
+    monkeypatch.setattr(Objective, "compile", partialmethod(Objective.compile, backend=backend))
+    make_trainer(tmp_path / "plain", learned_weighting=True).run()
+    make_trainer(tmp_path / "whole", learned_weighting=True, compile=True).run()
+    stopped = make_trainer(tmp_path / "parts", learned_weighting=True, compile=True)
+    for _ in range(10):
+        stopped._losses.append(stopped.update())
+    (tmp_path / "parts").mkdir()
+    stopped.save()
+    resumed = make_trainer(tmp_path / "parts", learned_weighting=True, compile=True)
+    resumed.resume()
+    resumed.run()
+    last = {name: rows(tmp_path / name)[-1] for name in ("plain", "whole", "parts")}
+    assert last["whole"] == pytest.approx(last["plain"], rel=1e-4)
+    assert last["parts"] == last["whole"]

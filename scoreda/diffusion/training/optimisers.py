@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LR_SHAPES", "OPTIMISERS", "lr_factor", "make_optimiser"]
 
+FUSED = ("cpu", "cuda")  # devices on which an update of all weights is one kernel
 OPTIMISERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 
 # Learning rate over its peak after `done` of `span` updates, falling to `final`.
@@ -23,9 +24,13 @@ LR_SHAPES: dict[str, Callable[[int, int, float], float]] = {
 }
 
 
-def make_optimiser(parameters: Iterable[nn.Parameter], s: "TrainSettings") -> torch.optim.Optimizer:
-    """Return the optimiser of the settings."""
-    return OPTIMISERS[s.optimiser](parameters, lr=s.lr, betas=(0.9, s.beta2), weight_decay=s.weight_decay)
+def make_optimiser(
+    parameters: Iterable[nn.Parameter], s: "TrainSettings", device: torch.device
+) -> torch.optim.Optimizer:
+    """Return the optimiser of the settings for parameters on `device`."""
+    return OPTIMISERS[s.optimiser](
+        parameters, lr=s.lr, betas=(0.9, s.beta2), weight_decay=s.weight_decay, fused=device.type in FUSED
+    )
 
 
 def lr_factor(s: "TrainSettings", step: int) -> float:

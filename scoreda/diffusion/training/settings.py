@@ -52,6 +52,8 @@ class TrainSettings:
         ema: Decay per update of the moving average of the weights that is kept.
         ema_extra: Decays of further averages, validated and checkpointed beside it.
         precision: `"float32"`, or autocast to `"bfloat16"` or `"float16"`; the weights stay float32.
+        compile: Whether the loss and its gradient are compiled by `torch.compile`, the same up to rounding. It takes a
+            C++ compiler and half a minute, and pays from some thousand updates on.
         deterministic: Whether operations that are not reproducible to the bit are replaced or refused.
         validate_every: Updates between validations.
         checkpoint_minutes: Minutes between checkpoints, whatever `validate_every`; 0 writes one after every update.
@@ -83,6 +85,7 @@ class TrainSettings:
     ema: float = 0.999
     ema_extra: Sequence[float] = ()
     precision: str = "float32"
+    compile: bool = False
     deterministic: bool = False
     validate_every: int = 1000
     checkpoint_minutes: float = 5.0

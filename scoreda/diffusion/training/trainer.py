@@ -78,14 +78,20 @@ class Trainer:
         self.model: nn.Module = _weighted(denoiser, settings.seed) if settings.learned_weighting else denoiser
         self.model.to(self.device)
         self.averages = {decay: self._averaged_model(decay) for decay in (settings.ema, *settings.ema_extra)}
-        self.objective = self.ranks.shared(Objective(self.model, settings.norm))
-        self.optimiser = make_optimiser(self.model.parameters(), settings)
+        self.objective = self.ranks.shared(self._objective())
+        self.optimiser = make_optimiser(self.model.parameters(), settings, self.device)
         self.lr = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda step: lr_factor(settings, step))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
         self.generator = torch.Generator(self.device).manual_seed(settings.seed)
         self.share = self.ranks.share(settings.batch)
         self.step, self.seconds = 0, 0.0
         self._losses: list[Tensor] = []  # since the last validation
+
+    def _objective(self) -> Objective:
+        objective = Objective(self.model, self.settings.norm)
+        if self.settings.compile:
+            objective.compile()
+        return objective
 
     def _averaged_model(self, decay: float) -> AveragedModel:
         return AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay)).eval()
