@@ -8,8 +8,10 @@ Array cores: `arrays` (error, spread, ranks), `proper_scores`, `calibration`, `s
 from scoreda.verification import arrays, calibration, distances, fields, innovations, proper_scores, spectra, time_means
 from scoreda.verification.floor import kalman_floor
 from scoreda.verification.verify import distributions, rank_counts, spread_skill_of, summary, verify
+from scoreda.verification.window_posterior import WindowPosterior, window_posterior
 
 __all__ = [
+    "WindowPosterior",
     "arrays",
     "calibration",
     "distances",
@@ -24,4 +26,5 @@ __all__ = [
     "summary",
     "time_means",
     "verify",
+    "window_posterior",
 ]
