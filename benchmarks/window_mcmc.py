@@ -1,7 +1,7 @@
 """The optimum of the larger systems where the floor may be too low: the posterior of windows, sampled.
 
-    python benchmarks/window_mcmc.py                # half an hour on one core; writes results/window_mcmc.csv, prints it
-    python benchmarks/window_mcmc.py --only abs     # prints one case
+    python benchmarks/window_mcmc.py             # half an hour on one core; writes results/window_mcmc.csv
+    python benchmarks/window_mcmc.py --only abs  # prints one case
 
 Kalman's covariance along the truth (benchmarks/floor.py) knows neither a second mode nor curvature. Here the posterior
 of the last K observations is sampled (`scoreda.verification.window_posterior`) from a Gaussian about a point that is
@@ -90,7 +90,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=list(CASES), help="one case")
     only, rows = parser.parse_args().only, []
-    for case, lengths in CASES.items():
+    for case, (_, lengths) in CASES.items():
         for length in lengths if only in (None, case) else ():
             rows.append(row(case, length))
             print(SHOWN.format(**rows[-1]), flush=True)
