@@ -231,7 +231,8 @@ class Case(Section):
 
     `model` is what the methods run; `truth` makes the truth where that is another one. `cycles` is the number of
     observation times (with a file of observations, or with `times`: all of them if not given), `burn_in` how many of
-    the first are not scored, `lock_level` the RMSE that tells tracking from being lost.
+    the first are not scored, `lock_level` the RMSE that tells tracking from being lost, `floor` an RMSE below which no
+    method is thought to get.
     """
 
     title: str = ""
@@ -246,6 +247,7 @@ class Case(Section):
     members: int = Field(default=20, ge=2)
     methods: dict[Name, MethodSection] = Field(min_length=1)
     expected: dict[str, ExpectedSection] = {}
+    floor: ExpectedSection | None = None
 
     def _checks(self) -> Iterable[Problems]:
         return (

@@ -22,7 +22,7 @@ import numpy as np
 from scoreda.errors import ScoredaError
 from scoreda.experiments.budget import UNLIMITED, Budget, budget_of
 from scoreda.experiments.case import Case
-from scoreda.experiments.folder import RunFolder, write_text
+from scoreda.experiments.folder import DESCRIPTIVE, RunFolder, write_text
 from scoreda.experiments.method_settings import Parts
 from scoreda.experiments.scores import score_run
 from scoreda.experiments.streaming import Run, held, streamed
@@ -95,7 +95,7 @@ class Cell:
 
     def content(self) -> dict[str, Any]:
         """Return everything that the result depends on."""
-        settings = self.settings.model_dump(mode="json", exclude_none=True, exclude={"title", "expected"})
+        settings = self.settings.model_dump(mode="json", exclude_none=True, exclude=set(DESCRIPTIVE))
         seeds = dict(seed=self.seed, twin_seed=self.twin_seed, own_twin=self.twin != self.folder.twin(self.case))
         return dict(case=self.case, method=self.method, settings=settings, **seeds, prior_sha256=self.prior_sha256)
 

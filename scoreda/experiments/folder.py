@@ -11,7 +11,9 @@ import yaml
 from scoreda.errors import ScoredaError
 from scoreda.experiments.yaml_source import dump
 
-__all__ = ["RunFolder", "write_text"]
+__all__ = ["DESCRIPTIVE", "RunFolder", "write_text"]
+
+DESCRIPTIVE = ("title", "expected", "floor")  # keys of a case that no result depends on
 
 # Everything a run may put into its folder besides the folders of its cases.
 FILES = (
@@ -170,7 +172,7 @@ def _sections(found: Any) -> Iterator[tuple[str, Any]]:
 def _common(settings: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
     """Return what of `settings` decides about the results that `earlier` asks for."""
     cases = {
-        name: {key: value for key, value in case.items() if key not in ("title", "expected")}
+        name: {key: value for key, value in case.items() if key not in DESCRIPTIVE}
         | {"methods": _items(case.get("methods", {}), earlier["cases"][name].get("methods", {}))}
         for name, case in _items(settings.get("cases", {}), earlier.get("cases", {})).items()
     }

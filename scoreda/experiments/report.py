@@ -29,9 +29,10 @@ HOW_TO_READ = (
     "single run it is that of its time mean, successive cycles not taken for independent. Runs that diverged are left "
     "out of the means and counted as failed, as are those that were not locked in any scored cycle.",
     "Expected is what others report. Meets: within 5 %, or within two standard errors where those are no more than 10 "
-    "%; better means lower; falls short means higher, or that a run diverged. The best baseline is the best method "
-    "without the learned prior; differences to it are paired by seed, on the same truth and observations, and "
-    "negative where the method is better. As it is chosen by these very scores, it looks a little better than it is.",
+    "%; better means lower; falls short means higher, or that a run diverged. The floor of a case is an estimate of "
+    "what no method gets below; over it stands the RMSE divided by it. The best baseline is the best method without "
+    "the learned prior; differences to it are paired by seed, on the same truth and observations, and negative where "
+    "the method is better. As it is chosen by these very scores, it looks a little better than it is.",
     "A filter is locked while the RMSE stays below twice the tracking level of the case for 20 cycles or more. RMSE "
     "while locked, the share of time in which it is lost, and the cycles it takes to lock on again are of all runs. "
     "Cost counts model steps and network calls of one run, those of each member.",

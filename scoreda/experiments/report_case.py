@@ -1,5 +1,6 @@
 """One case of a report: what is in the folder of its run, and the section that is made of it."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,11 @@ class ReportCase:
         """Where its section is on the page; folders may hold cases of one name."""
         return f"{self.files.path.name}-{self.name}"
 
+    @property
+    def floor(self) -> float:
+        """The RMSE that no method is thought to get below; NaN if none is known."""
+        return float((self.settings.get("floor") or {}).get("rmse_a", math.nan))
+
     def headline(self) -> str:
         """Return who is best, how many methods meet what is expected, and how many runs failed."""
         winner = best(self.results)
@@ -79,7 +85,10 @@ class ReportCase:
         about = describe_case(self.attrs, self.sizes, self.settings) if self.sizes else ""
         parts = [element("h2", self.title), element("p", about)]
         if self.results:
-            parts += [element("p", describe_outcome(self.results), class_="outcome"), score_table(self.results)]
+            parts += [
+                element("p", describe_outcome(self.results), class_="outcome"),
+                score_table(self.results, self.floor),
+            ]
             parts += self._figures() if figures else [element("h3", "Calibration"), calibration_table(self.results)]
         else:
             parts.append(element("p", "No method has finished on this case yet."))

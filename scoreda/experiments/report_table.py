@@ -11,10 +11,10 @@ __all__ = ["calibration_table", "score_table"]
 Cell = tuple[str, object]  # label and content
 
 
-def score_table(found: Sequence[Result]) -> Html:
-    """Return how accurate the methods are, and at what cost; the best row is marked."""
+def score_table(found: Sequence[Result], floor: float = math.nan) -> Html:
+    """Return how accurate the methods are, beside the floor of the case, and at what cost; the best row is marked."""
     winner, other = best(found), baseline(found)
-    return _table([_accuracy(result, result is winner, other) for result in found], marked=winner is not None)
+    return _table([_accuracy(result, result is winner, other, floor) for result in found], marked=winner is not None)
 
 
 def calibration_table(found: Sequence[Result]) -> Html:
@@ -37,7 +37,7 @@ def _table(rows: Sequence[Sequence[Cell]], marked: bool = False, class_: str = "
     return element("div", element("table", element("thead", head), element("tbody", *body)), class_=class_)
 
 
-def _accuracy(result: Result, wins: bool, other: Result | None) -> list[Cell]:
+def _accuracy(result: Result, wins: bool, other: Result | None, floor: float) -> list[Cell]:
     score = result.scores
     return [
         ("Method", _method(result, wins)),
@@ -45,6 +45,7 @@ def _accuracy(result: Result, wins: bool, other: Result | None) -> list[Cell]:
         ("Settings", element("span", result.tuning or "defaults", class_="settings")),
         ("RMSE, analysis", _two_lines(result.rmse, "strong")),
         ("Expected", _expected(result)),
+        ("Over the floor", _ratio(result.rmse.mean / floor)),
         ("Against best baseline", _against(result, other)),
         ("RMSE while locked", _two_lines(score["rmse_locked"])),
         ("Time lost", _percent(score["lost_fraction"].mean)),

@@ -21,13 +21,14 @@ def describe_case(attrs: Mapping[str, Any], sizes: Mapping[str, int], settings: 
     Args:
         attrs: Attributes of the twin: `model`, `operator` (JSON), `obs_variance`, `interval`.
         sizes: Dimensions of the twin.
-        settings: The case's section of the configuration; `initial` and `burn_in` are used where given.
+        settings: The case's section of the configuration; `initial`, `burn_in` and `floor` are used where given.
     """
     parts = [
         f"Model: {_model(attrs, sizes)}.",
         f"{_observed(attrs, sizes)} every {attrs.get('interval', math.nan):g} model time units, {_errors(attrs)}.",
         STARTS.get(settings.get("initial", {}).get("kind"), ""),
         f"{sizes['time']} cycles{_burn_in(settings)}.",
+        _floor(settings),
     ]
     return " ".join(filter(None, parts))
 
@@ -68,6 +69,11 @@ def _errors(attrs: Mapping[str, Any]) -> str:
 
 def _burn_in(settings: Mapping[str, Any]) -> str:
     return f", scored after the first {settings['burn_in']}" if settings.get("burn_in") else ""
+
+
+def _floor(settings: Mapping[str, Any]) -> str:
+    floor = settings.get("floor")
+    return f"Floor: {floor['rmse_a']:g} ({floor['source']})." if floor else ""
 
 
 def _learned_against_classical(found: Sequence[Result]) -> list[str]:

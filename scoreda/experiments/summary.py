@@ -13,7 +13,7 @@ __all__ = ["SUMMARY", "write_summary"]
 SUMMARY = (
     "run", "case", "method", "members", "seeds", "failed", "rmse_a", "rmse_a_se", "expected", "mark",
     "against_baseline", "against_baseline_se", "rmse_locked", "lost_fraction", "relock_cycles", "spread_a", "crps_a",
-    "coverage90_a", "model_steps", "network_evals", "settings", "source",
+    "coverage90_a", "model_steps", "network_evals", "settings", "source", "floor",
 )  # fmt: skip
 MEANS = (
     "rmse_locked", "lost_fraction", "relock_cycles", "spread_a", "crps_a", "coverage90_a", "model_steps",
@@ -29,7 +29,7 @@ def write_summary(path: Path, cases: Sequence[ReportCase]) -> None:
 def _rows(case: ReportCase) -> Iterator[dict[str, Any]]:
     other = baseline(case.results)
     for result in case.results:
-        yield dict(run=case.files.path.name, case=case.name) | _row(result, other)
+        yield dict(run=case.files.path.name, case=case.name, floor=case.floor) | _row(result, other)
 
 
 def _row(result: Result, other: Result | None) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def run_into(folder, case="one"):
     settings = {
         "model": {"size": 8}, "observations": {"interval": 0.05, "obs_std": 1.0}, "cycles": 30, "burn_in": 4,
         "members": 6, "lock_level": 0.5, "methods": METHODS, "title": f"Case {case}",
-        "expected": {"oi": {"rmse_a": 0.01, "source": "nobody"}},
+        "expected": {"oi": {"rmse_a": 0.01, "source": "nobody"}}, "floor": {"rmse_a": 0.02, "source": "a bound"},
     }  # fmt: skip
     kept = {"name": "tiny", "seeds": [1, 2, 3], "twin_per_seed": True, "ensembles": False}
     run_experiment(Experiment.model_validate(kept | {"cases": {case: settings}}), folder)
@@ -47,6 +47,14 @@ def test_that_the_table_holds_differences_marks_and_tracking(folder):
     assert best["Against best baseline"] == "the baseline" and other["Against best baseline"].startswith("+0.")
     assert other["Expected"] == "0.01 falls short nobody"
     assert {"RMSE while locked", "Time lost", "Failed runs"} <= set(best)
+
+
+def test_that_the_floor_is_told_and_stands_beside_every_method(folder):
+    page = read(write_report(folder))
+    assert "Floor: 0.02 (a bound)." in " ".join(page.text)
+    with open(folder / "summary.csv", newline="") as f:
+        ratios = [f"{float(row['rmse_a']) / float(row['floor']):.2f}" for row in csv.DictReader(f)]
+    assert [row["Over the floor"] for row in table_of(page, 0)] == ratios
 
 
 def test_that_a_page_of_tables_alone_is_small(folder):

@@ -12,6 +12,7 @@ import pytest
 
 from scoreda import __version__
 from scoreda.errors import ScoredaError
+from scoreda.experiments.case import ExpectedSection
 from scoreda.experiments.cells import run_cell
 from scoreda.experiments.cluster import check_versions, executor
 from scoreda.experiments.config import Experiment
@@ -105,6 +106,7 @@ def test_that_every_setting_that_matters_changes_the_hash_and_the_title_does_not
     digests = {digest(), *(digest(**change) for change in changes)}
     assert len(digests) == 1 + len(changes)
     assert digest(title="another") == digest()
+    assert digest(floor=ExpectedSection(rmse_a=0.1, source="a bound")) == digest()
 
 
 def test_that_cases_methods_and_seeds_can_be_added_without_running_anything_again(tmp_path):
@@ -115,6 +117,16 @@ def test_that_cases_methods_and_seeds_can_be_added_without_running_anything_agai
     assert calls == ["one, enkf, seed 2", "one, enkf, seed 1", "one, etkf, seed 2"]
     with pytest.raises(ScoredaError, match="`seeds` differs"):
         run_experiment(experiment({"enkf": {"kind": "enkf"}, "etkf": {"kind": "etkf"}}, seeds=[1]), tmp_path)
+
+
+def test_that_a_floor_can_be_added_without_running_anything_again(tmp_path):
+    config, calls = experiment({"etkf": {"kind": "etkf"}}), []
+    run_experiment(config, tmp_path)
+    floor = ExpectedSection(rmse_a=0.1, source="a bound")
+    case = config.cases["one"].model_copy(update=dict(floor=floor))
+    run_experiment(config.model_copy(update={"cases": {"one": case}}), tmp_path, execute=counting(calls))
+    assert calls == []
+    assert RunFolder(tmp_path).earlier()["cases"]["one"]["floor"] == dict(rmse_a=0.1, source="a bound")
 
 
 def mean_errors(rows):
