@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
+from numba import njit
 
 from scoreda.models import Model, seeded
 from scoreda.observations import Observation
@@ -99,9 +100,20 @@ def forecast_to(
 
 def innovation_chi2(E: np.ndarray, obs: Observation) -> float:
     """Return the mean of d^2 / (var(H E) + R) over the observations; 1 for a consistent filter."""
-    HE = obs.operator(E)
-    mean = HE.sum(0) / len(HE)
-    Y = HE - mean
-    variance = np.einsum("ij,ij->j", Y, Y) / (len(HE) - 1)
-    ratios = (obs.values - mean) ** 2 / (variance + obs.error.variance)
-    return float(ratios.sum() / ratios.size)
+    return float(_mean_square_ratio(np.ascontiguousarray(obs.operator(E)), obs.values, obs.error.variance))
+
+
+@njit(cache=True, error_model="numpy")
+def _mean_square_ratio(HE: np.ndarray, values: np.ndarray, error_variance: np.ndarray) -> float:
+    mean, variance = np.zeros(values.size), np.zeros(values.size)
+    for row in HE:
+        for j in range(values.size):
+            mean[j] += row[j]
+    mean /= len(HE)
+    for row in HE:
+        for j in range(values.size):
+            variance[j] += (row[j] - mean[j]) ** 2
+    total = 0.0
+    for j in range(values.size):
+        total += (values[j] - mean[j]) ** 2 / (variance[j] / (len(HE) - 1) + error_variance[j])
+    return total / values.size

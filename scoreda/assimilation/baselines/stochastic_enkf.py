@@ -2,13 +2,16 @@
 
 import numpy as np
 
-from scoreda.assimilation.baselines.ensembles import checked_inflation, forecast_and_analyse, inflated_split, split
+from scoreda.assimilation.baselines.ensembles import checked_inflation, forecast_and_analyse, inflated, split
+from scoreda.assimilation.baselines.stochastic_kernels import perturbed_update
 from scoreda.assimilation.localisation import Distance, Localisation, Taper, gaspari_cohn, located
 from scoreda.assimilation.protocol import Info, State, check_ensemble
 from scoreda.models import Model
 from scoreda.observations import ErrorModel, Observation, Operator
 
 __all__ = ["StochasticEnKF", "increments", "tapers"]
+
+FEW = 100  # observations up to which one kernel is faster than calls of LAPACK
 
 
 class StochasticEnKF:
@@ -60,10 +63,11 @@ class StochasticEnKF:
         return forecast_and_analyse(self.model, state, obs, rng, lambda E, obs: self._analyse(E, obs, rng))
 
     def _analyse(self, E: np.ndarray, obs: Observation, rng: np.random.Generator) -> np.ndarray:
-        mean, A = inflated_split(E, self.inflation)
-        E = mean + A
-        Hx, Y = split(obs.operator(E))
-        _, eps = split(_gaussian_errors(obs.error, len(E), rng))
+        E = inflated(E, self.inflation)
+        HE, eps = np.ascontiguousarray(obs.operator(E)), _gaussian_errors(obs.error, len(E), rng)
+        if self.localisation is None and obs.error.independent and obs.values.size <= min(len(E), FEW):
+            return perturbed_update(E, HE, obs.values, obs.error.variance, eps)
+        (_, A), (Hx, Y), (_, eps) = split(E), split(HE), split(eps)
         near = tapers(self.localisation, obs.operator, "StochasticEnKF")
         return E + increments(A, Y, obs.error, obs.values - Hx + eps - Y, near)
 
