@@ -52,9 +52,9 @@ lint: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy scoreda
 
-# benchmarks/peers.py and vs_dapper.py need packages of others: their first lines say how.
+# benchmarks/peers.py, speed.py and vs_dapper.py need packages of others: their first lines say how.
 bench: venv
-	for script in $(filter-out benchmarks/peers.py benchmarks/vs_dapper.py benchmarks/result_tables.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
+	for script in $(filter-out benchmarks/peers.py benchmarks/speed.py benchmarks/vs_dapper.py benchmarks/result_tables.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
 
 docs: venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[docs]'

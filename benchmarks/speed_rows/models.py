@@ -64,7 +64,7 @@ def step_on_two_threads(peers: Peers) -> Iterator[Row]:
         two = wall(lambda: lorenz96_kernels.advance_parallel(E, out, *settings))
         ratios = in_turn(one, two, 101)
         numba.set_num_threads(1)
-    yield Row("step 1024 x 40, two threads", "one thread", 1.8, True, ratios)
+    yield Row("step 1024 x 40, 200 at once, two threads", "one thread", 1.8, True, ratios)
 
 
 def steps_against_dapper(peers: Peers) -> Iterator[Row]:
