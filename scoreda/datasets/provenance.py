@@ -3,17 +3,21 @@
 import hashlib
 import json
 import platform
+import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from scoreda import __version__
 
-__all__ = ["derived", "history", "provenance", "to_json"]
+__all__ = ["commit", "derived", "history", "provenance", "source", "to_json"]
 
 PACKAGES = ("numpy", "torch", "numba", "xarray")
+CHECKOUT = Path(__file__).parents[2]  # where the package lies, if it is not installed elsewhere
+TIMEOUT = 5  # seconds that git has to answer
 
 
 def to_json(spec: Any) -> str:
@@ -33,7 +37,7 @@ def provenance(title: str, seed: int, **specs: Any) -> dict[str, str | int]:
     return {
         "Conventions": "CF-1.11",
         "title": title,
-        "source": f"scoreda {__version__}",
+        "source": source(),
         "history": history(),
         "scoreda_config": config,
         "scoreda_config_sha256": hashlib.sha256(config.encode()).hexdigest(),
@@ -45,7 +49,28 @@ def provenance(title: str, seed: int, **specs: Any) -> dict[str, str | int]:
 def derived(attrs: dict[str, Any], title: str) -> dict[str, Any]:
     """Return `attrs` for something computed from their Dataset: a new title and one more line of history."""
     earlier = [attrs["history"]] if "history" in attrs else []
-    return attrs | {"title": title, "source": f"scoreda {__version__}", "history": "\n".join([history(), *earlier])}
+    return attrs | {"title": title, "source": source(), "history": "\n".join([history(), *earlier])}
+
+
+def source() -> str:
+    """Return the package that writes: its version, and its commit if that is known."""
+    return f"scoreda {__version__}" + (f", commit {commit()}" if commit() else "")
+
+
+@cache
+def commit(checkout: Path = CHECKOUT) -> str:
+    """Return the commit of a checkout, with `-dirty` if files have changed since; nothing if git does not tell.
+
+    It is asked once in a process, whose code is what it was at the start. A package that is installed inside another
+    project's checkout has no commit.
+    """
+    if not (checkout / ".git").exists():
+        return ""
+    command = ["git", "--no-optional-locks", "-C", str(checkout), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def history() -> str:

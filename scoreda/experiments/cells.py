@@ -40,12 +40,13 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a cell: its scores under the names of `COLUMNS` and the seconds it took, or why it failed."""
+    """What became of a cell: scores under the names of `COLUMNS`, seconds and commit of the run; or why it failed."""
 
     cell: "Cell"
     row: dict[str, Any] = field(default_factory=dict)
     seconds: float = math.nan
     failure: str = ""
+    commit: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +105,7 @@ class Cell:
         return hashlib.sha256(json.dumps(self.content(), sort_keys=True).encode()).hexdigest()
 
     def stored(self) -> dict[str, Any] | None:
-        """Return what an earlier run left, `row` and `seconds`; None if the cell is not finished.
+        """Return what an earlier run left, `row`, `seconds` and `commit`; None if the cell is not finished.
 
         Raises:
             ScoredaError: if its file is damaged.
@@ -143,7 +144,7 @@ def run_cell(cell: Cell, memory: float = math.inf) -> Outcome:
     except Exception as error:
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         return cell.failed(f"{kind}{error}")
-    return Outcome(cell, found["row"], found.get("seconds", math.nan))
+    return Outcome(cell, found["row"], found.get("seconds", math.nan), commit=found.get("commit", ""))
 
 
 def generator(seed: int, *names: str) -> np.random.Generator:
@@ -188,13 +189,15 @@ def _prior(name: str, device: str) -> "Prior":
 
 
 def _run(cell: Cell, memory: float) -> dict[str, Any]:
-    """Run the method, write what is kept, and return scores and time."""
+    """Run the method, write what is kept, and return scores, time and commit."""
+    from scoreda.datasets.provenance import commit
+
     clock = time.perf_counter()
     with _assimilated(cell, memory) as run:
         seconds = round(time.perf_counter() - clock, 3)
         row, statistics = _scored(cell, run.dataset)
         _keep(cell, run, statistics)
-    found = {"row": row, "seconds": seconds}
+    found = {"row": row, "seconds": seconds, "commit": commit()}
     # Last, and in one step: a cell whose scores are there is finished.
     write_text(cell.result, json.dumps({"digest": cell.digest()} | found, indent=1) + "\n")
     return found

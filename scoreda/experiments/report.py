@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scoreda import __version__
 from scoreda.errors import ScoredaError
 from scoreda.experiments.folder import RunFolder, write_text
 from scoreda.experiments.prior_samples import PRIOR_SAMPLES
@@ -16,7 +15,7 @@ from scoreda.experiments.report_case import ReportCase, cases_of
 from scoreda.experiments.report_figures import prior_figure
 from scoreda.experiments.report_html import Html, element, figure, page
 from scoreda.experiments.scores import read_rows
-from scoreda.experiments.summary import write_summary
+from scoreda.experiments.summary import commits, write_summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -116,13 +115,16 @@ def _prior_section(samples: Path | None, figures: Sequence[tuple[str, "Figure"]]
 
 
 def _footer(files: RunFolder, cases: Sequence[ReportCase], named: bool) -> Html:
-    """Return where the numbers of a run come from: command, versions, seeds, configuration."""
+    """Return where the numbers of a run come from: command, versions, commits, seeds, configuration."""
+    from scoreda.datasets.provenance import source
+
     attrs = next((case.attrs for case in cases if case.attrs), {})
     seeds = sorted({int(seed) for case in cases for result in case.results for seed in result.seeds})
     versions = json.loads(attrs.get("versions", "{}"))
     facts = {
-        "Written by": f"scoreda {__version__}",
+        "Written by": source(),
         "Run by": attrs.get("source", ""),
+        "Commits of the runs": ", ".join(sorted({made for case in cases for made in commits(case)})),
         "Command": attrs.get("history", ""),
         "Versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
         "Seed of truth and observations": attrs.get("seed", ""),
@@ -130,6 +132,6 @@ def _footer(files: RunFolder, cases: Sequence[ReportCase], named: bool) -> Html:
     }
     terms = [Html(element("dt", name) + element("dd", value)) for name, value in facts.items() if value != ""]
     config = files.config.read_text(encoding="utf-8") if files.config.is_file() else ""
-    source = [element("details", element("summary", "config.yaml"), element("pre", config))] if config else []
+    settings = [element("details", element("summary", "config.yaml"), element("pre", config))] if config else []
     name = [element("h3", files.path.name)] if named else []
-    return element("div", *name, element("dl", *terms), *source)
+    return element("div", *name, element("dl", *terms), *settings)

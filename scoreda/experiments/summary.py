@@ -6,14 +6,14 @@ from typing import Any
 
 from scoreda.experiments.report_case import ReportCase
 from scoreda.experiments.report_results import Result, baseline, difference, verdict
-from scoreda.experiments.scores import write_rows
+from scoreda.experiments.scores import read_rows, write_rows
 
-__all__ = ["SUMMARY", "write_summary"]
+__all__ = ["SUMMARY", "commits", "write_summary"]
 
 SUMMARY = (
     "run", "case", "method", "members", "seeds", "failed", "rmse_a", "rmse_a_se", "expected", "mark",
     "against_baseline", "against_baseline_se", "rmse_locked", "lost_fraction", "relock_cycles", "spread_a", "crps_a",
-    "coverage90_a", "model_steps", "network_evals", "settings", "source", "floor",
+    "coverage90_a", "model_steps", "network_evals", "settings", "source", "floor", "commit",
 )  # fmt: skip
 MEANS = (
     "rmse_locked", "lost_fraction", "relock_cycles", "spread_a", "crps_a", "coverage90_a", "model_steps",
@@ -26,10 +26,17 @@ def write_summary(path: Path, cases: Sequence[ReportCase]) -> None:
     write_rows(path, SUMMARY, (row for case in cases for row in _rows(case)))
 
 
+def commits(case: ReportCase, method: str | None = None) -> list[str]:
+    """Return the commits that made the runs of a case, or those of one method, as far as they were recorded."""
+    rows = [row for row in read_rows(case.files.timings) if row["case"] == case.name]
+    return sorted({row["commit"] for row in rows if row.get("commit") and method in (None, row["method"])})
+
+
 def _rows(case: ReportCase) -> Iterator[dict[str, Any]]:
     other = baseline(case.results)
     for result in case.results:
-        yield dict(run=case.files.path.name, case=case.name, floor=case.floor) | _row(result, other)
+        known = dict(run=case.files.path.name, case=case.name, floor=case.floor)
+        yield known | _row(result, other) | dict(commit=" ".join(commits(case, result.method)))
 
 
 def _row(result: Result, other: Result | None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ __all__ = ["Sweep", "run_sweeps"]
 log = logging.getLogger("scoreda")
 
 REFRESH = 5.0  # seconds between two versions of the tables while cells run
-TIMING_COLUMNS = ("case", "method", "seed", "seconds")
+TIMING_COLUMNS = ("case", "method", "seed", "seconds", "commit")
 
 
 class Sweep:
@@ -35,7 +35,7 @@ class Sweep:
         self.config, self.folder, self.device = config, folder, device
         self.cells = list(self._cells())
         self._found = {str(cell): found for cell in self.cells if (found := cell.stored()) is not None}
-        self._seconds = {_key(row): float(row["seconds"]) for row in read_rows(folder.timings)}
+        self._timed = {_key(row): row for row in read_rows(folder.timings)}
         self._written = 0.0
 
     def _cells(self) -> Iterator[Cell]:
@@ -55,7 +55,8 @@ class Sweep:
     def take(self, outcome: Outcome) -> None:
         """Note the result of a cell; the tables follow within some seconds."""
         if not outcome.failure:
-            self._found[str(outcome.cell)] = {"row": outcome.row, "seconds": outcome.seconds}
+            known = dict(row=outcome.row, seconds=outcome.seconds, commit=outcome.commit)
+            self._found[str(outcome.cell)] = known
         if time.monotonic() - self._written > REFRESH:
             self.write()
 
@@ -82,14 +83,15 @@ class Sweep:
 
     def _timings(self) -> Iterator[dict[str, Any]]:
         for cell in self.cells:
-            seconds = self._seconds_of(cell)
-            if seconds is not None:
-                yield dict(case=cell.case, method=cell.method, seed=cell.seed, seconds=f"{seconds:.3f}")
+            run = self._run_of(cell)
+            if "seconds" in run:
+                known = dict(case=cell.case, method=cell.method, seed=cell.seed, commit=run.get("commit", ""))
+                yield known | dict(seconds=f"{float(run['seconds']):.3f}")
 
-    def _seconds_of(self, cell: Cell) -> float | None:
-        """Return how long a cell took; an analysis without a result may have its time in the table alone."""
-        found = self._found.get(str(cell), {})
-        return found.get("seconds", self._seconds.get((cell.case, cell.method, str(cell.seed))) if found else None)
+    def _run_of(self, cell: Cell) -> dict[str, Any]:
+        """Return what is known of the run of a cell; an analysis without a result may have that in the table alone."""
+        found = self._found.get(str(cell))
+        return self._timed.get((cell.case, cell.method, str(cell.seed)), {}) | found if found else {}
 
 
 def run_sweeps(sweeps: Sequence[Sweep], execute: Execute, memory: float = math.inf) -> list[Outcome]:

@@ -17,6 +17,7 @@ from scoreda.experiments.cells import run_cell
 from scoreda.experiments.cluster import check_versions, executor
 from scoreda.experiments.config import Experiment
 from scoreda.experiments.folder import RunFolder
+from scoreda.experiments.report import write_report
 from scoreda.experiments.run import run_experiment, run_experiments, score_folder
 from scoreda.experiments.sweep import Sweep
 from scoreda.experiments.tuning import finals_of, number_of_finals, trials_of, tuned
@@ -127,6 +128,38 @@ def test_that_a_floor_can_be_added_without_running_anything_again(tmp_path):
     run_experiment(config.model_copy(update={"cases": {"one": case}}), tmp_path, execute=counting(calls))
     assert calls == []
     assert RunFolder(tmp_path).earlier()["cases"]["one"]["floor"] == dict(rmse_a=0.1, source="a bound")
+
+
+def test_that_every_cell_keeps_the_commit_that_made_it_and_scores_do_not_depend_on_it(tmp_path, monkeypatch):
+    config = experiment({"etkf": {"kind": "etkf"}, "oi": {"kind": "oi"}}, ensembles=False)
+    monkeypatch.setattr("scoreda.datasets.provenance.commit", lambda: "aaaaaaa")
+    run_experiment(config, tmp_path)
+    scores = (tmp_path / "scores.csv").read_bytes()
+    (tmp_path / "one/oi/seed1/scores.json").unlink()
+    monkeypatch.setattr("scoreda.datasets.provenance.commit", lambda: "bbbbbbb-dirty")
+    run_experiment(config, tmp_path)
+    assert [row["commit"] for row in rows_of(tmp_path / "timings.csv")] == ["aaaaaaa", "bbbbbbb-dirty"]
+    assert (tmp_path / "scores.csv").read_bytes() == scores
+    monkeypatch.setattr("scoreda.datasets.provenance.commit", lambda: "ccccccc")
+    page = write_report(tmp_path, figures=False).read_text(encoding="utf-8")
+    summary = {row["method"]: row["commit"] for row in rows_of(tmp_path / "summary.csv")}
+    assert summary == {"etkf": "aaaaaaa", "oi": "bbbbbbb-dirty"}
+    assert "<dd>aaaaaaa, bbbbbbb-dirty</dd>" in page and "commit ccccccc</dd>" in page
+
+
+def test_that_scoring_again_keeps_the_commit_of_the_run_and_runs_of_earlier_versions_have_none(tmp_path, monkeypatch):
+    monkeypatch.setattr("scoreda.datasets.provenance.commit", lambda: "aaaaaaa")
+    run_experiment(experiment({"etkf": {"kind": "etkf"}}), tmp_path)
+    monkeypatch.setattr("scoreda.datasets.provenance.commit", lambda: "bbbbbbb")
+    score_folder(tmp_path)
+    assert [row["commit"] for row in rows_of(tmp_path / "timings.csv")] == ["aaaaaaa"]
+    (tmp_path / "timings.csv").unlink()
+    result = tmp_path / "one/etkf/seed1/scores.json"
+    result.write_text(
+        json.dumps({key: value for key, value in json.loads(result.read_text()).items() if key != "commit"})
+    )
+    run_experiment(experiment({"etkf": {"kind": "etkf"}}), tmp_path)
+    assert [row["commit"] for row in rows_of(tmp_path / "timings.csv")] == [""]
 
 
 def mean_errors(rows):
