@@ -75,7 +75,7 @@ def settings_of(method: Any) -> dict[str, Any]:
     """Return the settings of a method, and of what it wraps, that are plain data; `model` is that model's `spec`."""
     own = getattr(method, "__dict__", {}).items()
     found = {name: value for name, value in own if isinstance(value, PLAIN) and not name.startswith("_")}
-    inner = {name: getattr(method, name) for name in ("method", "scheme") if hasattr(method, name)}
+    inner = {name: getattr(method, name) for name in ("method", "scheme", "resampling") if hasattr(method, name)}
     found |= {f"{name}.{key}": value for name, part in inner.items() for key, value in settings_of(part).items()}
     return found | ({"model": method.model.spec()} if hasattr(method, "model") else {})
 

@@ -87,7 +87,14 @@ class RankHistogramSettings(Inflatable):
     periodic: bool = True
 
 
-class BootstrapPFSettings(Settings):
+class ParticleFilter(Settings):
+    """What particle filters have; they resample when fewer than `threshold` of the members are effective."""
+
+    threshold: float = Field(default=1.0, ge=0, le=1)
+    duplicates_only: bool = False
+
+
+class BootstrapPFSettings(ParticleFilter):
     """The bootstrap particle filter; `bandwidth` parts equal particles."""
 
     home = "scoreda.assimilation.baselines", "BootstrapPF"
@@ -95,7 +102,7 @@ class BootstrapPFSettings(Settings):
     bandwidth: float = Field(default=0.2, ge=0)
 
 
-class OptimalPFSettings(Settings):
+class OptimalPFSettings(ParticleFilter):
     """The particle filter with the optimal proposal, for models with additive errors."""
 
     home = "scoreda.assimilation.baselines", "OptimalPF"

@@ -61,7 +61,9 @@ METHODS = {
     "rank histogram": lambda: RankHistogramFilter(MODEL, radius=8.0),
     "bootstrap PF": lambda: BootstrapPF(MODEL),
     "bootstrap PF of a random model": lambda: BootstrapPF(NOISY, bandwidth=0.0),
+    "bootstrap PF with weights": lambda: BootstrapPF(MODEL, threshold=0.1, duplicates_only=True),
     "optimal PF": lambda: OptimalPF(NOISY),
+    "optimal PF with weights": lambda: OptimalPF(NOISY, threshold=0.0),
     "local PF": lambda: LocalPF(MODEL, radius=4.0),
     "adaptive inflation": lambda: Inflated(ETKF(MODEL), Adaptive()),
     "relaxation to spread and perturbations": lambda: Inflated(Inflated(LETKF(MODEL, 8.0), RTPS(0.3)), RTPP(0.3)),
@@ -223,11 +225,12 @@ def stopped_and_whole(path, name, operator, ensemble):
     return assimilate(twin, METHODS[name](), ensemble, rng(3), **given(operator))
 
 
-# Only this one refuses operators that are not linear.
-RESTARTS = [(name, operator) for name in METHODS for operator in OPERATORS if name != "optimal PF"]
+# Only these refuse operators that are not linear.
+LINEAR = ("optimal PF", "optimal PF with weights")
+RESTARTS = [(name, operator) for name in METHODS for operator in OPERATORS if operator == "sites" or name not in LINEAR]
 
 
-@pytest.mark.parametrize(("name", "operator"), [*RESTARTS, ("optimal PF", "sites")])
+@pytest.mark.parametrize(("name", "operator"), RESTARTS)
 def test_that_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path, name, operator, ensemble):
     whole = stopped_and_whole(tmp_path / "stopped.nc", name, operator, ensemble)
     assert whole.attrs["diverged"] == -1

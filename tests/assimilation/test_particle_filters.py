@@ -95,13 +95,14 @@ def cycles(method, N, number, steps_between=1):
             m, P = F @ m, F @ P @ F.T + PLANE.dt * Q
         K = P @ H.T / (H @ P @ H.T + 0.3)
         m, P = m + K @ (obs.values - H @ m), P - K @ H @ P
-    return state.ensemble, m, P, info
+    return state, m, P, info
 
 
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("kind", [BootstrapPF, OptimalPF])
 def test_that_on_a_linear_gaussian_model_the_filter_is_kalmans_within_sampling_error(kind, steps):
-    E, mean, P, info = cycles(kind(NOISY, bandwidth=0.0), 40_000, 6, steps)
+    state, mean, P, info = cycles(kind(NOISY, bandwidth=0.0), 40_000, 6, steps)
+    E = state.ensemble
     assert info.diagnostics["ess"] > 4000  # else the standard error below would mean nothing
     effective = np.sqrt(info.diagnostics["ess"] / 4)  # after several resamplings
     assert (np.abs(E.mean(0) - mean) < 5 * np.sqrt(P.diagonal()) / effective).all()
@@ -110,7 +111,8 @@ def test_that_on_a_linear_gaussian_model_the_filter_is_kalmans_within_sampling_e
 
 def distance_to_kalman(kind, shrinkage):
     """Largest error of the covariance and of the mean, in units of the largest variance."""
-    E, mean, P, _ = cycles(kind(NOISY, 0.8, shrinkage), 20_000, 6)
+    state, mean, P, _ = cycles(kind(NOISY, 0.8, shrinkage), 20_000, 6)
+    E = state.ensemble
     return np.abs(np.cov(E.T) - P).max() / P.max(), np.abs(E.mean(0) - mean).max() / np.sqrt(P.max())
 
 
