@@ -4,6 +4,7 @@ from typing import Any
 
 from scoreda.errors import ScoredaError, suggest
 from scoreda.models.base import Model, require
+from scoreda.models.distributed import OnDask
 from scoreda.models.integrators import SCHEMES
 from scoreda.models.kuramoto_sivashinsky import KuramotoSivashinsky
 from scoreda.models.lorenz05 import Lorenz05
@@ -34,6 +35,7 @@ __all__ = [
     "Lorenz96",
     "Model",
     "ModelError",
+    "OnDask",
     "Shocks",
     "TruncatedLorenz96",
     "TwoScaleLorenz96",
