@@ -2,7 +2,8 @@
 
 from scoreda.datasets.archive import archive_chunks, read_archive, read_chunks, split_by_trajectory, write_archive
 from scoreda.datasets.climatology import Climatology, climate_states, climatology
-from scoreda.datasets.fields import AnnualCycle, read_field
+from scoreda.datasets.field_samples import FieldSamples, Layout
+from scoreda.datasets.fields import AnnualCycle, read_field, read_parts
 from scoreda.datasets.layout import open_dataset, with_calendar, write_dataset
 from scoreda.datasets.normaliser import Normaliser
 from scoreda.datasets.seed_windows import make_seed_windows, read_seed_windows, write_seed_windows
@@ -11,6 +12,8 @@ from scoreda.datasets.simulate import model_of, observations, simulate, truth_mo
 __all__ = [
     "AnnualCycle",
     "Climatology",
+    "FieldSamples",
+    "Layout",
     "Normaliser",
     "archive_chunks",
     "climate_states",
@@ -22,6 +25,7 @@ __all__ = [
     "read_archive",
     "read_chunks",
     "read_field",
+    "read_parts",
     "read_seed_windows",
     "simulate",
     "split_by_trajectory",

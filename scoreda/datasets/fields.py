@@ -1,6 +1,7 @@
 """Fields of a user's own netCDF file: one variable, cut and checked, and its anomalies from the mean annual cycle."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import xarray as xr
 from scoreda.datasets.layout import check_finite, open_dataset
 from scoreda.errors import ScoredaError
 
-__all__ = ["AnnualCycle", "read_field"]
+__all__ = ["AnnualCycle", "read_field", "read_parts", "used_positions"]
 
+PART_VALUES = 2**20  # of a field in memory at a time, where it is read in parts
 
 GAPS = "Mend or drop the entry; where NaN means a gap, train with `mask: true` in the section `train`."
 
@@ -36,21 +38,62 @@ def read_field(
         ScoredaError: if the file or the variable is not there, a dimension is not known, or a value is Inf, or NaN
             without `gaps`; the index is that in the file.
     """
-    select = select or {}
     with open_dataset(path, needs=(variable,)) as ds:
-        unknown = {*needs, *select} - set(ds[variable].dims)
-        if unknown:
-            raise ScoredaError(
-                f"{path}: `{variable}` has dimensions {', '.join(map(str, ds[variable].dims))}; "
-                f"the settings name {', '.join(sorted(unknown))}."
-            )
-        cuts = {dim: slice(*bounds) for dim, bounds in select.items()}
-        first, length = next(iter(ds[variable].sizes.items()))
-        field = ds[variable].isel(cuts).load()
+        field, first = _cut(ds[variable], path, select or {}, needs)
+        field = field.load()
     values = np.nan_to_num(field.values, posinf=np.inf, neginf=-np.inf) if gaps else field.values
-    start = cuts.get(str(first), slice(None)).indices(length)[0]
-    check_finite(values, f"{path}: `{variable}`", start, GAPS)
+    check_finite(values, f"{path}: `{variable}`", first, GAPS)
     return field
+
+
+def read_parts(
+    path: Path | str, variable: str, select: Mapping[str, Sequence[int]] | None = None, values: int = PART_VALUES
+) -> Iterator[np.ndarray]:
+    """Yield one variable of a netCDF file in boxes of at most so many `values`, float32, in the order of the file.
+
+    Arguments and errors are as of `read_field`, without gaps.
+    """
+    with open_dataset(path, needs=(variable,)) as ds:
+        field, first = _cut(ds[variable], path, select or {})
+        for box in _boxes(field.shape, values):
+            part = field.variable[box].values
+            check_finite(part, f"{path}: `{variable}`", first + box[0].start, GAPS)
+            yield part.astype(np.float32)
+
+
+def used_positions(
+    path: Path | str, variable: str, select: Mapping[str, Sequence[int]] | None = None, needs: Sequence[str] = ()
+) -> dict[str, range]:
+    """Return which positions of every dimension of a variable `read_field` reads; arguments and errors are the same."""
+    with open_dataset(path, needs=(variable,)) as ds:
+        _cut(ds[variable], path, select or {}, needs)
+        sizes = ds[variable].sizes
+    return {str(dim): range(n)[slice(*(select or {}).get(str(dim), (None,)))] for dim, n in sizes.items()}
+
+
+def _cut(
+    field: xr.DataArray, path: Path | str, select: Mapping[str, Sequence[int]], needs: Sequence[str] = ()
+) -> tuple[xr.DataArray, int]:
+    """Return a field cut to positions, and where its first dimension then begins in the file."""
+    unknown = {*needs, *select} - set(field.dims)
+    if unknown:
+        raise ScoredaError(
+            f"{path}: `{field.name}` has dimensions {', '.join(map(str, field.dims))}; "
+            f"the settings name {', '.join(sorted(unknown))}."
+        )
+    cuts = {dim: slice(*bounds) for dim, bounds in select.items()}
+    first, length = next(iter(field.sizes.items()))
+    return field.isel(cuts), cuts.get(str(first), slice(None)).indices(length)[0]
+
+
+def _boxes(shape: Sequence[int], values: int) -> Iterator[tuple[slice, ...]]:
+    """Yield what together is an array, at most so many values at a time, cut along its first axes."""
+    inner = math.prod(shape[1:])
+    if inner <= values:
+        rows = max(1, values // max(inner, 1))
+        yield from ((slice(k, min(k + rows, shape[0])),) for k in range(0, shape[0], rows))
+    else:
+        yield from ((slice(k, k + 1), *rest) for k in range(shape[0]) for rest in _boxes(shape[1:], values))
 
 
 @dataclass(frozen=True, eq=False)

@@ -66,7 +66,8 @@ def _within(memory: float, config: Experiment, prior: "Prior | None") -> Iterato
 
 def _of_training(config: Training, memory: float) -> Iterator[str]:
     from scoreda.experiments.train import make_denoiser
-    from scoreda.experiments.training_data import fits, sample_shape
+    from scoreda.experiments.training_data import sample_shape
+    from scoreda.experiments.training_stream import fits
 
     settings = resolved(config)
     shape_of_sample = sample_shape(settings)

@@ -15,7 +15,8 @@ import numpy as np
 from scoreda.errors import ScoredaError
 from scoreda.experiments.card import write_card
 from scoreda.experiments.folder import RunFolder
-from scoreda.experiments.training_data import fits, make_samples, make_streamed_samples, states_of_file
+from scoreda.experiments.training_data import make_samples, states_of_file
+from scoreda.experiments.training_stream import fits, make_streamed_samples
 from scoreda.models import from_spec
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ __all__ = ["archive_file", "make_denoiser", "make_network", "train_prior"]
 
 Settings = Mapping[str, Any]
 Shape = tuple[int | None, ...]
+SampleSets = tuple[Any, "torch.Tensor", "Normaliser"]
 
 
 def train_prior(
@@ -51,7 +53,7 @@ def train_prior(
         device: Any torch device.
         resume: Whether to continue from the last checkpoint in `out`, if there is one.
         overwrite: Whether another run in `out` is replaced.
-        memory: Bytes for the samples; an archive that takes more stays on disk, and batches are read from it.
+        memory: Bytes for the samples; where they take more they stay on disk, and batches are read from there.
 
     Raises:
         ScoredaError: if the folder is another run's or holds a training that is not to be resumed, or the data are bad.
@@ -60,9 +62,10 @@ def train_prior(
     from scoreda.diffusion.training import process_group
 
     with process_group(device) as own_device:
-        given = states_of_file(settings) if "data" in settings else None
+        held = fits(settings, memory)
+        given = _samples_of_file(settings, held) if "data" in settings else None
         folder = _claimed(settings, Path(out), resume, overwrite)
-        train, valid, normaliser = _samples(settings, folder, given, memory)
+        train, valid, normaliser = given or _samples_of_system(settings, folder, held)
         denoiser = make_denoiser(settings, tuple(train.shape[1:]))
         trainer = Trainer(denoiser, train, valid, TrainSettings(**settings["train"]), folder.path, own_device)
         if (folder.path / "last.pt").is_file():
@@ -156,15 +159,16 @@ def _claim(settings: Settings, folder: RunFolder, resume: bool, overwrite: bool)
         )
 
 
-def _samples(
-    settings: Settings, folder: RunFolder, given: np.ndarray | None, memory: float
-) -> tuple[Any, "torch.Tensor", "Normaliser"]:
-    """Return training and validation samples and their normaliser, of a file, a simulation, or an archive on disk."""
+def _samples_of_file(settings: Settings, held: bool) -> SampleSets:
+    """Return training and validation samples of a file and their normaliser, in memory or on disk."""
+    return make_samples(settings, states_of_file(settings)) if held else make_streamed_samples(settings)
+
+
+def _samples_of_system(settings: Settings, folder: RunFolder, held: bool) -> SampleSets:
+    """Return training and validation samples of a simulation and their normaliser, in memory or on disk."""
     from scoreda.diffusion.threads import kept_threads
 
-    if given is not None:
-        return make_samples(settings, given)
-    if fits(settings, memory):
+    if held:
         return make_samples(settings, _simulated(settings, folder))
     with kept_threads():
         path = archive_file(settings, folder)

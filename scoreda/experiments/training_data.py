@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scoreda.errors import ScoredaError
 from scoreda.models import from_spec
 
 if TYPE_CHECKING:
     import torch
 
     from scoreda.datasets import Normaliser
-    from scoreda.diffusion.training import ArchiveSamples
 
-__all__ = ["archive_bytes", "fits", "make_samples", "make_streamed_samples", "sample_shape", "states_of_file"]
+__all__ = ["make_samples", "positions_of", "sample_shape", "source", "states_of_file"]
 
 Settings = Mapping[str, Any]
 
@@ -31,7 +29,7 @@ def states_of_file(settings: Settings) -> np.ndarray:
     from scoreda.datasets.fields import AnnualCycle, read_field
 
     data = settings["data"]
-    split, ends = data["split"], [*_channel_dims(settings), *_space(data)]
+    split, ends = data["split"], [*before_space(settings, data), *space_of(data)]
     gaps = settings["train"]["mask"]
     field = read_field(data["file"], data["variable"], data["select"], needs=(split, *ends), gaps=gaps)
     if "harmonics" in data:
@@ -39,7 +37,7 @@ def states_of_file(settings: Settings) -> np.ndarray:
     field = field.transpose(split, ..., *ends)
     states = field.values.astype(np.float32)
     inner = states.shape[states.ndim - len(ends) :]
-    return states.reshape(len(states), -1, *([1] if len(ends) == len(_space(data)) else []), *inner)
+    return states.reshape(len(states), -1, *([1] if len(ends) == len(space_of(data)) else []), *inner)
 
 
 def make_samples(settings: Settings, states: np.ndarray) -> tuple["torch.Tensor", "torch.Tensor", "Normaliser"]:
@@ -57,74 +55,59 @@ def make_samples(settings: Settings, states: np.ndarray) -> tuple["torch.Tensor"
     return _tensor(train, normaliser), _tensor(valid[:, :: settings["valid_every"]], normaliser), normaliser
 
 
-def make_streamed_samples(settings: Settings, path: Path) -> tuple["ArchiveSamples", "torch.Tensor", "Normaliser"]:
-    """Return what `make_samples` does, of an archive that stays on disk but for the validation samples."""
-    from scoreda.datasets import Normaliser, open_dataset, read_chunks
-    from scoreda.datasets.archive import held_out
-    from scoreda.diffusion.training import ArchiveSamples
-
-    with open_dataset(path, needs=("states",)) as ds:
-        number = ds.sizes["trajectory"]
-    last = number - held_out(number, settings["valid_fraction"])
-    normaliser = Normaliser.of_chunks(read_chunks(path, slice(0, last)))
-    kept = [chunk[:, :: settings["valid_every"]] for chunk in read_chunks(path, slice(last, number))]
-    valid = _tensor(_with_channels(settings, np.concatenate(kept)), normaliser)
-    return ArchiveSamples(path, normaliser, slice(0, last)), valid, normaliser
-
-
-def fits(settings: Settings, memory: float) -> bool:
-    """Return whether the samples of a system, and the copies that are made of them, fit into `memory` bytes.
-
-    Raises:
-        ScoredaError: if they do not, and cannot stay on disk.
-    """
-    if "system" not in settings or 4 * archive_bytes(settings) <= memory:
-        return True
-    if "window" in settings:
-        raise ScoredaError(
-            f"the archive takes {4 * archive_bytes(settings) / 1e9:.3g} GB with its copies, and windows cannot be read "
-            "from disk one by one. Give more --memory, or learn from fewer trajectories."
-        )
-    return False
-
-
-def archive_bytes(settings: Settings) -> float:
-    """Return the size of a system's archive in single precision."""
-    system = settings["system"]
-    return 4.0 * system["trajectories"] * system["states"] * from_spec(system["model"]).size
-
-
 def sample_shape(settings: Settings) -> tuple[int | None, ...]:
     """Return channels and points along each axis of space of a sample, before any is made; None: no file to ask."""
     frames = settings["window"]["frames"] if "window" in settings else 1
     if "system" in settings:
         return frames, from_spec(settings["system"]["model"]).size
-    sizes, data = _sizes(settings["data"]), settings["data"]
+    data, there = settings["data"], Path(settings["data"]["file"]).is_file()
+    sizes = {dim: len(used) for dim, used in (positions_of(settings) if there else {}).items()}
     channels = sizes.get(data["channels"]) if "channels" in data else frames
-    return channels, *(sizes.get(dim) for dim in _space(data))
+    return channels, *(sizes.get(dim) for dim in space_of(data))
 
 
-def _sizes(data: Settings) -> dict[str, int]:
-    """Return the lengths of the dimensions that are left of a file's variable; nothing if there is no file."""
-    from scoreda.datasets import open_dataset
-
-    if not Path(data["file"]).is_file():
-        return {}
-    with open_dataset(data["file"], needs=(data["variable"],)) as ds:
-        field = ds[data["variable"]]
-        cut = field.isel({dim: slice(*bounds) for dim, bounds in data["select"].items()})
-        return {str(dim): length for dim, length in cut.sizes.items()}
+def source(settings: Settings, archive: Path | None = None) -> dict[str, Any]:
+    """Return the section `data`, or what it would be for the archive of a system."""
+    if "data" in settings:
+        return dict(settings["data"])
+    return dict(file=archive, variable="states", split="trajectory", space="space", select={})
 
 
-def _space(data: Settings) -> list[str]:
+def space_of(data: Settings) -> list[str]:
+    """Return the dimensions of space."""
     return [data["space"]] if isinstance(data["space"], str) else list(data["space"])
 
 
-def _channel_dims(settings: Settings) -> list[str]:
+def before_space(settings: Settings, data: Settings) -> list[str]:
     """Return the dimension that comes before those of space, if there is one: of channels, or of a window's times."""
+    if "channels" in data:
+        return [data["channels"]]
+    time = time_of(settings)
+    return [] if time in (None, data["split"]) else [str(time)]
+
+
+def time_of(settings: Settings) -> str | None:
+    """Return the dimension along which windows are cut, if they are."""
+    if "window" not in settings:
+        return None
+    return str(settings["window"]["time"]) if "data" in settings else "time"
+
+
+def positions_of(settings: Settings) -> dict[str, range]:
+    """Return which positions of every dimension are learned from; those of a system need no file.
+
+    Raises:
+        ScoredaError: as from `states_of_file`, for dimensions that are not there.
+    """
+    from scoreda.datasets.fields import used_positions
+
+    if "system" in settings:
+        system = settings["system"]
+        sizes = (system["trajectories"], system["states"], from_spec(system["model"]).size)
+        return {dim: range(n) for dim, n in zip(("trajectory", "time", "space"), sizes, strict=True)}
     data = settings["data"]
-    time = settings["window"]["time"] if "window" in settings else data["split"]
-    return [data["channels"]] if "channels" in data else [time] if time != data["split"] else []
+    needs = (data["split"], *before_space(settings, data), *space_of(data))
+    return used_positions(data["file"], data["variable"], data["select"], needs)
 
 
 def _with_channels(settings: Settings, states: np.ndarray) -> np.ndarray:
@@ -140,7 +123,7 @@ def _windowed(settings: Settings, part: np.ndarray) -> np.ndarray:
 
     if "window" not in settings:
         return part
-    along_split = "data" in settings and not _channel_dims(settings)
+    along_split = "data" in settings and not before_space(settings, settings["data"])
     series = part[:, :, 0].swapaxes(0, 1) if along_split else part.reshape(-1, *part.shape[2:])
     return windows(series, settings["window"]["frames"], settings["window"]["stride"])
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from tiny_training import make_denoiser, make_trainer, rows
 
-from scoreda.datasets import Normaliser, read_archive, read_chunks, write_archive
-from scoreda.diffusion.training import ArchiveSamples
+from scoreda.datasets import Layout, Normaliser, read_archive, read_chunks, write_archive
+from scoreda.diffusion.training import ArchiveSamples, windows
 from scoreda.errors import ScoredaError
 from scoreda.models import Lorenz96
 
@@ -42,6 +42,23 @@ def test_that_a_training_from_disk_is_the_training_from_memory_to_the_bit(archiv
     assert rows(tmp_path / "disk") == rows(tmp_path / "memory")
     weights = [torch.load(tmp_path / name / "last.pt")["denoiser"] for name in ("disk", "memory")]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.parametrize(("frames", "stride"), [(2, 1), (2, None), (3, 2), (1, 2)])
+def test_that_windows_on_disk_are_the_windows_in_memory_to_the_bit(archive, frames, stride):
+    layout = Layout.of_archive(archive, slice(5, 60), frames, stride)
+    whole = torch.from_numpy(
+        NORMALISER.apply(windows(read_archive(archive)[5:60], frames, stride).reshape(-1, frames, 12))
+    )
+    samples = ArchiveSamples(archive, NORMALISER, layout)
+    assert samples.shape == tuple(whole.shape)
+    index = torch.randperm(len(whole), generator=torch.Generator().manual_seed(1))
+    assert torch.equal(samples.take(index).x, whole[index])
+
+
+def test_that_windows_longer_than_the_trajectories_are_refused(archive):
+    with pytest.raises(ValueError, match="4 frames does not fit into trajectories of 3"):
+        Layout.of_archive(archive, frames=4)
 
 
 def test_that_an_archive_that_does_not_fit_the_network_is_refused(archive, tmp_path):

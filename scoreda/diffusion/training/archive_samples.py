@@ -1,15 +1,13 @@
-"""Training samples that stay on disk: the states of an archive, read when a batch asks for them."""
+"""Training samples that stay on disk: states, or windows of time, read when a batch asks for them."""
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from scoreda.datasets.field_samples import FieldSamples, Layout
 from scoreda.datasets.normaliser import Normaliser
 from scoreda.diffusion.training.samples import Samples, prepared
-from scoreda.errors import ScoredaError
 
 __all__ = ["ArchiveSamples"]
 
@@ -20,9 +18,10 @@ class ArchiveSamples:
     Memory holds one batch. The samples are those of the archive read whole, so a training draws the same ones.
 
     Args:
-        path: A file of `write_archive`, variable `(trajectory, time, space)`.
+        path: A file of `write_archive`, or with a layout any netCDF file.
         normaliser: Between physical and normalised units.
-        trajectories: Which ones, `slice(first, last)`.
+        trajectories: Which ones, `slice(first, last)`; or where the samples lie, as a `Layout`: that of windows of
+            time is `Layout.of_archive(path, slice(first, last), frames, stride)`.
         variable: Name of the states.
 
     Raises:
@@ -30,37 +29,28 @@ class ArchiveSamples:
     """
 
     def __init__(
-        self, path: Path | str, normaliser: Normaliser, trajectories: slice = slice(None), variable: str = "states"
+        self,
+        path: Path | str,
+        normaliser: Normaliser,
+        trajectories: slice | Layout = slice(None),
+        variable: str = "states",
     ) -> None:
-        from netCDF4 import Dataset
-
-        self._file = Dataset(path)
-        self._states: Any = self._file[variable]
-        self._states.set_auto_mask(False)
-        self._rows = range(self._states.shape[0])[trajectories]
-        self._name = f"{path}: `{variable}`"
+        if isinstance(trajectories, slice):
+            trajectories = Layout.of_archive(path, trajectories, variable=variable)
+        self._field = FieldSamples(path, trajectories, variable)
         self.normaliser, self.device = normaliser, torch.device("cpu")
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape `(n, 1, Nx)` of all samples."""
-        return len(self), 1, self._states.shape[2]
+    def shape(self) -> tuple[int, ...]:
+        """Shape `(n, C, *space)` of all samples."""
+        return self._field.layout.shape
 
     def __len__(self) -> int:
-        return len(self._rows) * self._states.shape[1]
+        return len(self._field)
 
     def take(self, index: Tensor) -> Samples:
         """Read some samples, in the order of the file, and return them in the order asked for."""
-        wanted = index.cpu().numpy()
-        x = np.empty((len(wanted), 1, self._states.shape[2]), dtype=np.float32)
-        for k in np.argsort(wanted, kind="stable").tolist():
-            trajectory, time = divmod(int(wanted[k]), self._states.shape[1])
-            x[k, 0] = self._states[self._rows[trajectory], time]
-            if not np.isfinite(x[k]).all():
-                raise ScoredaError(
-                    f"{self._name} holds NaN or Inf in trajectory {self._rows[trajectory]}, time {time}. Leave that "
-                    "trajectory out, or give the states as an array and train with mask=True."
-                )
+        x = self._field.read(index.cpu().numpy())
         return Samples(torch.from_numpy(self.normaliser.apply(x))).to(self.device)
 
     def to(self, device: torch.device) -> "ArchiveSamples":

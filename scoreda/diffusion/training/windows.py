@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from scoreda.datasets.field_samples import window_starts
+
 __all__ = ["windows"]
 
 
@@ -19,13 +21,6 @@ def windows(states: np.ndarray, frames: int, stride: int | None = None) -> np.nd
     Raises:
         ValueError: if a trajectory is shorter than one window, or a number is below 1.
     """
-    stride = frames if stride is None else stride
-    if min(frames, stride) < 1:
-        raise ValueError(f"`frames` and `stride` must be at least 1, got {frames} and {stride}.")
-    if states.shape[1] < frames:
-        raise ValueError(
-            f"a window of {frames} frames does not fit into trajectories of {states.shape[1]} states. "
-            "Keep more states of each, or pass fewer frames."
-        )
+    starts = window_starts(states.shape[1], frames, stride)
     views = np.lib.stride_tricks.sliding_window_view(states, frames, axis=1)  # (n, starts, *space, frames)
-    return np.moveaxis(views[:, ::stride], -1, 2)
+    return np.moveaxis(views[:, :: starts.step], -1, 2)
