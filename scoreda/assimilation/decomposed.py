@@ -34,6 +34,10 @@ class LocalMethod(Protocol):
         """Return the filter of a stretch of the grid, which is a line."""
         ...
 
+    def of_whole(self, E: Any) -> dict[str, Any]:
+        """Return the memory of all stretches: what they must know of the whole forecast `(N, Nx)`, NumPy or Dask."""
+        ...
+
     def init(self, ensemble: np.ndarray, time: float = 0.0) -> State:
         """Return the state that starts from `ensemble`."""
         ...
@@ -51,8 +55,8 @@ class Decomposed:
         halo: Grid points to either side that a block sees; default the method's `support`.
         periodic: Whether the grid is a ring, or a line.
 
-    Exact when: the method is the LETKF. The coupled score filter solves one system for all observations, and its
-    learned part weighs by the spread of the block; both differ the less the wider the halo.
+    Exact when: the method is the LETKF. The coupled score filter solves one system for all observations and all noise
+    levels, whose solution differs the less the wider the halo; its climatology needs a `climate_radius` for that.
 
     Raises:
         ValueError: if the method cannot be cut, or the blocks are too small for the halo.
@@ -185,32 +189,34 @@ def _tasks(
     from dask.array.overlap import overlap
 
     if E.numblocks[1] == 1:
-        yield delayed(_whole, nout=2)(method, E, obs, rng)
+        yield delayed(_whole, nout=2)(method, E, obs, rng, {})
         return
     padded = overlap(E, {0: 0, 1: halo}, {0: "none", 1: "periodic" if periodic else "none"}, allow_rechunk=False)
-    ends = np.cumsum(E.chunks[1])
-    for piece, size, end in zip(padded.to_delayed()[0], E.chunks[1], ends.tolist(), strict=True):
+    # Not optimised each by itself, so that they share the pieces of a forecast that is yet to be computed.
+    pieces, ends = padded.to_delayed(optimize_graph=False)[0], np.cumsum(E.chunks[1]).tolist()
+    known = {name: value.to_delayed(optimize_graph=False).item() for name, value in method.of_whole(E).items()}
+    for piece, size, end in zip(pieces, E.chunks[1], ends, strict=True):
         first, last = end - size - halo, end + halo
         if not periodic:
             first, last = max(first, 0), min(last, E.shape[1])
         stretch = _Stretch(first, last - first, E.shape[1] if periodic else None)
-        kept = slice(end - size - first, end - first)
-        yield delayed(_analysed, nout=2)(method, stretch, piece, stretch.observed(obs), rng, kept)
+        still = UserModel(lambda E: E, size=stretch.size, dt=method.model.dt)  # the forecast has been made
+        part, kept = method.on(still, stretch.points), slice(end - size - first, end - first)
+        yield delayed(_analysed, nout=2)(part, piece, stretch.observed(obs), rng, known, kept)
 
 
 def _analysed(
-    method: LocalMethod, stretch: _Stretch, E: np.ndarray, obs: Observation, rng: np.random.Generator, kept: slice
+    part: Any, E: np.ndarray, obs: Observation, rng: np.random.Generator, known: dict[str, np.ndarray], kept: slice
 ) -> tuple[np.ndarray, np.random.Generator]:
     """Analyse one piece with its observations, and keep what is not halo."""
-    still = UserModel(lambda E: E, size=stretch.size, dt=method.model.dt)  # the forecast has been made
-    analysis, rng = _whole(method.on(still, stretch.points), E, obs, rng)
+    analysis, rng = _whole(part, E, obs, rng, known)
     return analysis[:, kept], rng
 
 
 def _whole(
-    method: Any, E: np.ndarray, obs: Observation, rng: np.random.Generator
+    method: Any, E: np.ndarray, obs: Observation, rng: np.random.Generator, known: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, np.random.Generator]:
     """Analyse with a generator of its own."""
     own = deepcopy(rng)
-    state, _ = method.step(State(obs.time, np.ascontiguousarray(E)), obs, own)
+    state, _ = method.step(State(obs.time, np.ascontiguousarray(E), known), obs, own)
     return state.ensemble, own

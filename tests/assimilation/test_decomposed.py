@@ -102,25 +102,83 @@ def test_that_an_analysis_of_a_dask_array_is_lazy_and_the_same():
     np.testing.assert_allclose(lazy.compute(scheduler="threads", num_workers=2), whole, rtol=0, atol=1e-12)
 
 
-def test_that_the_score_filter_in_blocks_nears_the_whole_as_the_halo_widens():
-    method, obs = CoupledScoreFilter(MODEL, RADIUS, inflation=1.02), CASES["every second variable"]
-    move = np.abs(method.step(make_state(), obs, np.random.default_rng(3))[0].ensemble - make_state().ensemble).max()
-    errors = []
-    for halo in (5, 20, 60):
-        whole, cut = both(method, obs, blocks=2, halo=halo)
-        errors.append(np.abs(cut[0] - whole[0]).max() / move)
+# The coupled score filter: its Gaussian part is truncated, everything else is that of the whole grid
+
+
+def score_errors(method, obs, halos, state=None):
+    """Return the largest differences of two blocks from the whole, in units of the largest increment."""
+    state = state or make_state()
+    analyse = lambda method: method.step(state, obs, np.random.default_rng(3))[0].ensemble
+    whole = analyse(method)
+    differences = [np.abs(analyse(Decomposed(method, blocks=2, halo=halo)) - whole).max() for halo in halos]
+    return np.array(differences) / np.abs(whole - state.ensemble).max()
+
+
+def lopsided_state():
+    """Return members that agree on one half of the grid and not on the other, so that no block is like the whole."""
+    E = make_state().ensemble
+    return State(0.0, E.mean(0) + (E - E.mean(0)) * np.where(np.arange(SIZE) < SIZE // 2, 0.2, 1.5))
+
+
+@pytest.fixture(scope="module")
+def learned():
+    """The learned part, in double precision, and the climatology it is compared with."""
+    prior = load_prior("lorenz96")
+    prior.denoiser.double()
+    climate = climatology(MODEL, np.random.default_rng(8), samples=400)
+    return dict(prior=prior, climatology=climate, steps=2)
+
+
+@pytest.mark.parametrize("case", ["every second variable", "a function of the state", "gaps"])
+def test_that_the_score_filter_in_blocks_nears_the_whole_as_the_halo_widens(case):
+    errors = score_errors(CoupledScoreFilter(MODEL, RADIUS, inflation=1.02), CASES[case], halos=(5, 20, 40, 60))
     assert errors[0] > 1e-3
-    assert errors[1] < errors[0] / 10
-    assert errors[2] < 1e-5
+    assert (errors[1:] < errors[:-1] / 100).all()
+    assert errors[-1] < 1e-11
 
 
-def test_that_the_learned_part_is_cut_with_the_climatology():
-    climate = climatology(MODEL, np.random.default_rng(8), samples=1000)
-    method = CoupledScoreFilter(MODEL, RADIUS, prior=load_prior("lorenz96"), climatology=climate, steps=4)
-    whole, cut = both(method, CASES["every second variable"], blocks=2)
-    assert method.support == 24
-    scale = np.abs(whole[0] - make_state().ensemble).max()
-    assert np.abs(cut[0] - whole[0]).max() < 0.02 * scale
+@pytest.mark.parametrize("state", [make_state(), lopsided_state()], ids=["even", "lopsided"])
+def test_that_the_learned_part_in_blocks_nears_the_whole_as_the_halo_widens(learned, state):
+    method = CoupledScoreFilter(MODEL, RADIUS, inflation=1.02, **learned, climate_radius=RADIUS)
+    errors = score_errors(method, CASES["every second variable"], halos=(20, 40, 60), state=state)
+    assert errors[0] > 1e-5
+    assert (errors[1:] < errors[:-1] / 100).all()
+    assert errors[-1] < 1e-8
+
+
+def test_that_the_halo_covers_the_tapers_and_what_the_network_sees(learned):
+    method = CoupledScoreFilter(MODEL, RADIUS, **learned | dict(prior=load_prior("lorenz96")), climate_radius=RADIUS)
+    assert (CoupledScoreFilter(MODEL, RADIUS).support, method.support) == (20, 20 + 24)
+    assert score_errors(method, CASES["every second variable"], halos=(method.support,)) < 1e-5
+
+
+def test_that_no_halo_covers_the_noise_of_a_sampled_climatology(learned):
+    method = CoupledScoreFilter(MODEL, RADIUS, **learned)
+    assert (score_errors(method, CASES["every second variable"], halos=(20, 40)) > 1e-3).all()
+
+
+def test_that_a_wide_climate_radius_leaves_the_climatology_as_it_is(learned):
+    obs, rng = CASES["every second variable"], np.random.default_rng(3)
+    methods = [CoupledScoreFilter(MODEL, RADIUS, **learned, climate_radius=radius) for radius in (None, 1e7, 20.0)]
+    none, wide, narrow = (method.step(make_state(), obs, rng)[0].ensemble for method in methods)
+    np.testing.assert_allclose(wide, none, rtol=0, atol=1e-8)
+    assert np.abs(narrow - none).max() > 1e-3
+    with pytest.raises(ValueError, match="`climate_radius` must be positive, got 0"):
+        CoupledScoreFilter(MODEL, RADIUS, climate_radius=0)
+
+
+def test_that_a_score_analysis_of_a_dask_array_is_lazy_and_knows_the_whole_forecast(learned):
+    method = CoupledScoreFilter(MODEL, RADIUS, **learned, climate_radius=RADIUS)
+    state, obs, rng = lopsided_state(), CASES["gaps"], np.random.default_rng(3)
+    computed = []
+    forecast = da.from_array(state.ensemble, chunks=(MEMBERS, 120)).map_blocks(
+        lambda E: computed.append(E.shape) or E, dtype=np.float64, meta=np.empty((0, 0))
+    )
+    lazy = analyse_blocks(method, forecast, obs, rng, halo=40)
+    assert computed == []
+    blocks = Decomposed(method, blocks=2, halo=40).step(state, obs, rng)[0].ensemble
+    np.testing.assert_allclose(lazy.compute(), blocks, rtol=0, atol=1e-10)
+    assert computed == [(MEMBERS, 120)] * 2  # once each: the variance of the whole is of the same pieces
 
 
 @pytest.mark.parametrize(("settings", "why"), [(dict(blocks=48), "Use fewer"), (dict(blocks=0), "1 to 240")])
@@ -142,11 +200,19 @@ def test_that_methods_and_operators_that_cannot_be_cut_are_refused():
 
 
 @pytest.mark.slow
-def test_that_processes_of_a_cluster_give_the_same_answer():
+def test_that_processes_of_a_cluster_give_the_same_answer(learned):
     from distributed import Client, LocalCluster
 
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-    method = LETKF(MODEL, RADIUS, inflation=1.05, rotate=True)
+    letkf = LETKF(MODEL, RADIUS, inflation=1.05, rotate=True)
+    score = Decomposed(CoupledScoreFilter(MODEL, RADIUS, **learned, climate_radius=RADIUS), blocks=2)
+    obs, analyse = (
+        CASES["every second variable"],
+        lambda method: method.step(make_state(), obs, np.random.default_rng(3)),
+    )
+    threads = analyse(score)[0].ensemble
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
-        whole, cut = both(method, CASES["every second variable"], blocks=4)
+        whole, cut = both(letkf, obs, blocks=4)
+        processes = analyse(score)[0].ensemble
     np.testing.assert_allclose(cut[0], whole[0], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(processes, threads, rtol=0, atol=1e-12)

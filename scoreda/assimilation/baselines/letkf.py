@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -78,6 +79,10 @@ class LETKF:
         part = copy(self)
         part.model, part.localisation, part._known = model, replace(self.localisation, periodic=False), None
         return part
+
+    def of_whole(self, E: Any) -> dict[str, Any]:
+        """Return what a stretch has to know of the whole forecast: nothing."""
+        return {}
 
     def _analyse(self, E: np.ndarray, obs: Observation, rng: np.random.Generator) -> np.ndarray:
         Hx, Y = split(obs.operator(inflated(E, self.inflation)))

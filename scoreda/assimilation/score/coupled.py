@@ -13,7 +13,9 @@ s^2)^{1/2} u$ makes `u` constant, and what remains is one quadrature over the le
 
 import math
 from copy import copy
-from typing import NamedTuple
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +29,8 @@ from scoreda.observations import Observation
 
 __all__ = ["CoupledScoreFilter"]
 
+VARIANCE = "variance_of_whole"  # in the memory of a block's state
+
 
 class Gaussian(NamedTuple):
     """A Gaussian by its mean `(Nx,)` and decomposed covariance."""
@@ -35,14 +39,9 @@ class Gaussian(NamedTuple):
     cov: Symmetric
 
     @classmethod
-    def of(cls, mean: np.ndarray, P: np.ndarray) -> "Gaussian":
-        """Decompose a covariance; eigenvalues are kept above a millionth of the mean variance."""
-        return cls(mean, Symmetric.of(P, floor=1e-6 * float(np.trace(P)) / len(mean)))
-
-    @property
-    def variance(self) -> float:
-        """Mean variance of a variable."""
-        return float(self.cov.w.mean())
+    def of(cls, mean: np.ndarray, P: np.ndarray, variance: float) -> "Gaussian":
+        """Decompose a covariance; eigenvalues are kept above a millionth of the mean `variance` of a variable."""
+        return cls(mean, Symmetric.of(P, floor=1e-6 * variance))
 
     def to_white(self, x: np.ndarray, s: float = 0.0) -> np.ndarray:
         """Return the white coordinates u of states with added noise s: x = m + (P + s^2)^(1/2) u."""
@@ -58,15 +57,25 @@ class Gaussian(NamedTuple):
 
 
 class LearnedResidual:
-    """The learned denoiser minus the denoiser of the climatological Gaussian: zero if the climate is Gaussian."""
+    """The learned denoiser minus the denoiser of the climatological Gaussian: zero if the climate is Gaussian.
 
-    def __init__(self, prior: Prior, climatology: Climatology) -> None:
-        self.prior, self.climatology = prior, climatology
-        self.gaussian = Gaussian.of(climatology.mean, climatology.cov)
+    Args:
+        prior: The learned one.
+        climatology: Of the same variables.
+        variance: Mean variance of a variable in the climate of the whole grid.
+    """
+
+    def __init__(self, prior: Prior, climatology: Climatology, variance: float) -> None:
+        self.prior, self.climatology, self.variance = prior, climatology, variance
+
+    @cached_property
+    def gaussian(self) -> Gaussian:
+        """The climatological Gaussian, decomposed when it is first needed: that of a cut grid never is."""
+        return Gaussian.of(self.climatology.mean, self.climatology.cov, self.variance)
 
     def on(self, points: np.ndarray) -> "LearnedResidual":
         """Return the residual of a stretch of the grid."""
-        return LearnedResidual(self.prior, self.climatology.on(points))
+        return LearnedResidual(self.prior, self.climatology.on(points), self.variance)
 
     def __call__(self, z: np.ndarray, s: float) -> np.ndarray:
         """Return the residual at noisy states `z` `(N, Nx)` with noise of standard deviation `s`."""
@@ -86,6 +95,8 @@ class CoupledScoreFilter:
             already been on the attractor, and its shape is not counted twice.
         steps: Midpoint steps of each leg, two network evaluations a member each.
         periodic: Whether the grid is a ring.
+        climate_radius: Gaspari-Cohn half-width of the climatology's covariance, grid points. Without one, what was
+            sampled couples all places by its noise, so an analysis in blocks is not that of the whole grid.
 
     Exact when: model and operator are linear, all Gaussian, `learned = 0`, no localisation: the square-root Kalman
     filter.
@@ -104,16 +115,18 @@ class CoupledScoreFilter:
         learned: float = 1.0,
         steps: int = 8,
         periodic: bool = True,
+        climate_radius: float | None = None,
     ) -> None:
-        if radius is not None and not radius > 0:
-            raise ValueError(f"`radius` must be positive, got {radius}. Pass None for no localisation.")
+        for name, value in (("radius", radius), ("climate_radius", climate_radius)):
+            if value is not None and not value > 0:
+                raise ValueError(f"`{name}` must be positive, got {value}. Pass None for no localisation.")
         if not inflation > 0:
             raise ValueError(f"`inflation` must be positive, got {inflation}. 1 means none.")
         if (prior is None) != (climatology is None):
             raise ValueError("`prior` and `climatology` go together: the learned part is what the prior adds to it.")
         self.model, self.radius, self.inflation, self.periodic = model, radius, inflation, periodic
-        self.residual = None if prior is None or climatology is None else LearnedResidual(prior, climatology)
-        self.learned, self.steps = learned, steps
+        self.climate_radius, self.learned, self.steps = climate_radius, learned, steps
+        self.residual = None if prior is None or climatology is None else self._residual(prior, climatology)
 
     def init(self, ensemble: np.ndarray, time: float = 0.0) -> State:
         """Start from an ensemble `(N, Nx)`."""
@@ -127,11 +140,12 @@ class CoupledScoreFilter:
             return State(obs.time, E), Info(E, diagnostics)
         obs = obs.present()
         diagnostics["chi2"] = innovation_chi2(E, obs)
-        forecast, analysis = self._gaussians(E, obs)
-        weight = self._weight(forecast)
+        variance = self._variance(E, state.memory)
+        forecast, analysis = self._gaussians(E, obs, variance)
+        weight = self._weight(variance)
         u = self.inflation * forecast.to_white(E)
         if weight > 0.01:
-            u = self._add_learned(u, forecast, analysis, weight)
+            u = self._add_learned(u, forecast, analysis, variance, weight)
             diagnostics["network_evals"] = float(4 * self.steps * len(E))
         return State(obs.time, analysis.from_white(u)), Info(E, diagnostics)
 
@@ -139,11 +153,11 @@ class CoupledScoreFilter:
     def support(self) -> int:
         """Grid points around a variable beyond which observations count little: twice the reach of the taper.
 
-        It is no bound: the analysis covariance couples every observation to its neighbours. With a learned part it
-        covers what the network sees.
+        It is no bound: the analysis covariance couples every observation to its neighbours. A learned part adds what
+        its network sees.
         """
         reach = self.residual.prior.denoiser.network.locality().reach if self.residual else 0  # type: ignore[operator]
-        return max(reach, 4 * math.ceil(self.radius)) if self.radius is not None else self.model.size
+        return reach + 4 * math.ceil(self.radius) if self.radius is not None else self.model.size
 
     def on(self, model: Model, points: np.ndarray) -> "CoupledScoreFilter":
         """Return the filter of a stretch of the grid, a line whose `model` has a variable for each of its `points`."""
@@ -152,7 +166,23 @@ class CoupledScoreFilter:
         part.residual = self.residual and self.residual.on(points)
         return part
 
-    def _gaussians(self, E: np.ndarray, obs: Observation) -> tuple[Gaussian, Gaussian]:
+    def of_whole(self, E: Any) -> dict[str, Any]:
+        """Return what a stretch has to know of the whole forecast `E` `(N, Nx)`, NumPy or Dask: its mean variance."""
+        return {VARIANCE: E.var(axis=0, ddof=1).mean()}
+
+    def _variance(self, E: np.ndarray, memory: dict[str, np.ndarray]) -> float:
+        """Return the mean variance of a variable of the inflated forecast; of the whole grid, where that is known."""
+        return self.inflation**2 * float((self.of_whole(E) | memory)[VARIANCE])
+
+    def _residual(self, prior: Prior, climatology: Climatology) -> LearnedResidual:
+        """Return the learned residual, with the climatology's covariance localised."""
+        if self.climate_radius is not None:
+            grid = np.arange(len(climatology.mean), dtype=np.float64)
+            taper = self._taper(grid, grid, self.climate_radius)
+            climatology = replace(climatology, cov=climatology.cov * taper)
+        return LearnedResidual(prior, climatology, float(np.trace(climatology.cov)) / len(climatology.mean))
+
+    def _gaussians(self, E: np.ndarray, obs: Observation, variance: float) -> tuple[Gaussian, Gaussian]:
         """Return the localised Gaussians of the forecast and of the analysis.
 
         Observed covariances come from the observed ensemble, so a nonlinear operator is linearised statistically. Both
@@ -165,7 +195,8 @@ class CoupledScoreFilter:
         P, P_xy, P_yy = rho_xx * (A.T @ A) / dof, rho_xy * (A.T @ Y) / dof, rho_yy * (Y.T @ Y) / dof
         K = np.linalg.solve(P_yy + np.diag(obs.error.variance), P_xy.T).T
         mean = x + K @ (obs.values - HE.mean(0))
-        return Gaussian.of(x, P), Gaussian.of(mean, P - K @ P_xy.T)
+        P_a = P - K @ P_xy.T
+        return Gaussian.of(x, P, variance), Gaussian.of(mean, P_a, float(np.trace(P_a)) / len(mean))
 
     def _tapers(self, obs: Observation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the tapers between state and state, state and observations, observations and observations."""
@@ -177,28 +208,31 @@ class CoupledScoreFilter:
                 f"the operator '{obs.operator.name}' has no locations. Pass locations= to it, or radius=None."
             )
         grid, sites = np.arange(self.model.size, dtype=np.float64), obs.operator.locations
-        return self._taper(grid, grid), self._taper(grid, sites), self._taper(sites, sites)
+        c = self.radius
+        return self._taper(grid, grid, c), self._taper(grid, sites, c), self._taper(sites, sites, c)
 
-    def _taper(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def _taper(self, a: np.ndarray, b: np.ndarray, radius: float) -> np.ndarray:
         distance = np.abs(a[:, None] - b)
         if self.periodic:
             distance = np.minimum(distance, self.model.size - distance)
-        return gaspari_cohn(distance / self.radius)
+        return gaspari_cohn(distance / radius)
 
-    def _weight(self, forecast: Gaussian) -> float:
+    def _weight(self, variance: float) -> float:
         """Return the weight of the learned part this cycle."""
         if self.residual is None:
             return 0.0
-        return self.learned * min(1.0, forecast.variance / self.residual.gaussian.variance)
+        return self.learned * min(1.0, variance / self.residual.variance)
 
-    def _add_learned(self, u: np.ndarray, forecast: Gaussian, analysis: Gaussian, weight: float) -> np.ndarray:
+    def _add_learned(
+        self, u: np.ndarray, forecast: Gaussian, analysis: Gaussian, variance: float, weight: float
+    ) -> np.ndarray:
         """Carry `u` up the prior's flow and down the posterior's: the part that the learned residual moves.
 
         On the way down the residual passes through $I - K_s H = P_a (P_a + s^2)^{-1} (P + s^2) P^{-1}$, the share of a
         change in the prior mean that survives the observations.
         """
         residual, P, P_a = self.residual, forecast.cov, analysis.cov
-        low, high = 0.1 * forecast.variance**0.5, 4 * residual.gaussian.variance**0.5  # type: ignore[union-attr]
+        low, high = 0.1 * variance**0.5, 4 * residual.variance**0.5  # type: ignore[union-attr]
 
         def up(u: np.ndarray, s: float) -> np.ndarray:
             """Return du / d ln s along the prior's flow."""
