@@ -162,12 +162,14 @@ def test_that_an_observation_that_no_particle_could_have_made_tells_nothing(thre
         np.testing.assert_array_equal(ess[1:][impossible], ess[:-1][impossible])
 
 
-def test_that_a_weight_of_almost_zero_for_all_but_one_leaves_that_one():
-    E = np.linspace(-1, 1, 20)[:, None]
-    obs = Observation(0.0, np.array([1.0]), Identity(1), GaussianError(1e-9, 1))
-    state, info = run(BootstrapPF(GROWING, threshold=0.2, duplicates_only=True), E, [obs])
-    np.testing.assert_allclose(state.ensemble, 1.0, atol=1e-6)
-    assert info[0].diagnostics["ess"] == pytest.approx(1)
+@pytest.mark.parametrize("share", [1e-3, 1e-12, 0.0])
+def test_that_a_single_survivor_has_a_kernel_as_wide_as_the_distance_to_the_others(share):
+    rng, N = np.random.default_rng(70), 5000
+    E, w = np.r_[0.0, np.ones(N - 1)][:, None], np.r_[1 - share, np.full(N - 1, share / (N - 1))]
+    duplicates = resampled(E, w, 0.5, rng, duplicates_only=True)[1 : N // 2, 0]
+    # The unbiased variance of 0 and 1, of which one is rare, is one half.
+    assert duplicates.std() == pytest.approx(0.5 * np.sqrt(0.5), rel=0.1)
+    assert not np.ptp(resampled(E, np.r_[1.0, np.zeros(N - 1)], 0.5, rng))
 
 
 def test_that_a_particle_that_blows_up_shows_whatever_its_weight():
