@@ -6,6 +6,7 @@ anneals from the nearly Gaussian climate to the attractor. States may be NumPy a
 of the same kind.
 """
 
+from copy import deepcopy
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from scoreda.assimilation.score.symmetric import Symmetric
 from scoreda.datasets import Climatology
-from scoreda.diffusion import Prior
+from scoreda.diffusion import LearnedDenoiser, Prior
 from scoreda.diffusion.threads import one_thread
 from scoreda.observations.arrays import Array, host, library, like
 
@@ -69,12 +70,21 @@ class LearnedWindowPrior:
         """
         size = len(x)
         self.evaluations += size
-        rows = self.prior.tensor(library(x).broadcast_to(x, (size, size))).requires_grad_(True)
-        x_hat = self.prior.denoiser.denoise(rows, self._level(sigma, rows))
+        denoiser = self._differentiable()
+        rows = self.prior.tensor(library(x).broadcast_to(x, (size, size))).to(next(denoiser.parameters()).dtype)
+        x_hat = denoiser.denoise(rows.requires_grad_(True), self._level(sigma, rows))
+        eye = torch.eye(size, dtype=rows.dtype, device=rows.device)
         # Row i of the batch differentiates output i: one backward pass gives the whole Jacobian.
-        (jacobian,) = torch.autograd.grad(x_hat[:, 0], rows, torch.eye(size, device=self.prior.device))
-        J = _as(jacobian[:, 0], x)
-        return Symmetric.of((like(np.eye(size), x) - J) / sigma**2, floor=0.1 / self.scale**2).matrix
+        (jacobian,) = torch.autograd.grad(x_hat[:, 0], rows, eye)
+        rest = _as(eye.double() - jacobian[:, 0].double(), x)
+        return Symmetric.of(rest / sigma**2, floor=0.1 / self.scale**2).matrix
+
+    def _differentiable(self) -> LearnedDenoiser:
+        """Return the denoiser, in double precision on CUDA: there convolutions of single precision are in TF32 unless
+        forbidden, whose rounding is as large as I - J along the attractor.
+        """
+        denoiser = self.prior.denoiser
+        return deepcopy(denoiser).double() if self.prior.device.type == "cuda" else denoiser
 
     def _level(self, sigma: float, rows: Tensor) -> Tensor:
         """Return the normalised noise level of every row."""

@@ -29,10 +29,11 @@ class Sites:
             raise ValueError("no site is observed. List at least one.")
         self.state_size, self.size, self.sites = int(state_size), len(index), index
         self.locations: np.ndarray | None = index.astype(np.float64)
+        self._selected = _as_slice(index)
 
     def __call__(self, E: Any) -> Any:
-        """Select the sites on the last axis."""
-        return E[..., self.sites]
+        """Select the sites on the last axis; of a tensor, a view where they are regular."""
+        return E[..., self.sites if isinstance(E, np.ndarray) else self._selected]
 
     def tangent(self, x: np.ndarray, dX: np.ndarray) -> np.ndarray:
         """Select the sites of the perturbations."""
@@ -45,6 +46,13 @@ class Sites:
     def spec(self) -> dict[str, Any]:
         """Return the sites."""
         return dict(name=self.name, state_size=self.state_size, sites=self.sites.tolist())
+
+
+def _as_slice(index: np.ndarray) -> slice | np.ndarray:
+    """Return regular sites as a slice, which torch need not copy from the host to a device at every call."""
+    step = int(index[1] - index[0]) if len(index) > 1 else 1
+    regular = step > 0 and (np.diff(index) == step).all()
+    return slice(int(index[0]), int(index[-1]) + 1, step) if regular else index
 
 
 def Identity(state_size: int) -> Sites:  # noqa: N802 - reads as the operator's name

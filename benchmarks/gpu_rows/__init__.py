@@ -1,0 +1,1 @@
+"""The groups of rows of benchmarks/gpu.py."""
