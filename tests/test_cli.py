@@ -415,6 +415,7 @@ def test_that_a_device_that_is_not_there_is_refused(refuses):
         ([*ASSIMILATE, "f.yaml"], "unrecognised arguments: f.yaml"),
         (["info", "a=b"], "unrecognised arguments: a=b"),
         (["assimilate", "e.yaml"], "--out"),
+        (["bench", "e.yaml", "--workers", "-1"], "the number of workers must be at least 0, got -1."),
         (["assimilate", "f.yaml", "--out", "r"], "there is no file 'f.yaml'"),
         (["verify", "nowhere"], "there is no file 'nowhere'"),
         (["sample", "x", "--number", "0", "--out", "s.nc"], "--number and --size must be at least 1"),

@@ -9,20 +9,23 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from socket import gethostname
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from scoreda import __version__
 from scoreda.errors import ScoredaError
 from scoreda.experiments.cells import THREADS, Cell, Outcome, one_thread
+from scoreda.experiments.identity import Identity, asker, check_workers, identity
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["Execute", "check_versions", "executor", "here"]
+__all__ = ["Execute", "executor", "here"]
+
+log = logging.getLogger("scoreda")
 
 Task = Callable[[Cell], Outcome]
 Execute = Callable[[Task, Iterable[Cell]], Iterator[Outcome]]
 TIMEOUT = 10  # seconds that a scheduler has to answer
+PATIENCE = 60  # seconds that its first worker has to come
 EXTRA = "distributed sweeps need Dask: pip install 'scoreda[distributed]'"
 
 
@@ -32,33 +35,29 @@ def here(task: Task, cells: Iterable[Cell]) -> Iterator[Outcome]:
 
 
 @contextmanager
-def executor(workers: int = 0, scheduler: str | None = None) -> Iterator[Execute]:
+def executor(workers: int = 0, scheduler: str | None = None, patience: float = PATIENCE) -> Iterator[Execute]:
     """Yield what runs cells.
 
     Args:
         workers: Number of processes on this machine; 0 runs the cells in this one.
         scheduler: Address of a running Dask scheduler, `tcp://host:port`, in place of processes of our own.
+        patience: Seconds to wait for its first worker; others may join later.
 
     Raises:
-        ScoredaError: if the scheduler does not answer, a worker has another version of scoreda or none, or Dask is
-            missing.
+        ScoredaError: if `workers` is negative, the scheduler does not answer or has no worker, a worker has another
+            scoreda or none, or Dask is missing.
     """
+    if workers < 0:
+        raise ScoredaError(
+            f"the number of workers must be at least 0, got {workers}. 0 runs the cells one by one, here."
+        )
     if not workers and scheduler is None:
         yield here
         return
     with _connected(workers, scheduler) as client:
-        check_versions(client.run(_version))
+        _await_worker(client, patience)
+        check_workers(client.run(asker()), identity())
         yield partial(_spread, client)
-
-
-def check_versions(found: dict[str, Any], ours: str = __version__) -> None:
-    """Raise ScoredaError if any worker, by address, has another version of scoreda than the process that sent it."""
-    for worker, version in found.items():
-        if version != ours:
-            raise ScoredaError(
-                f"the worker {worker} has scoreda {version}, but the sweep is run by {ours}. Install scoreda {ours} in "
-                "the environment of all workers, and start them again."
-            )
 
 
 @contextmanager
@@ -88,24 +87,34 @@ def _connected(workers: int, scheduler: str | None) -> Iterator["Client"]:
             yield client
 
 
+def _await_worker(client: "Client", patience: float) -> None:
+    """Return once there is a worker; ScoredaError if none comes."""
+    if not client.nthreads():
+        log.info("waiting up to %g s for a worker", patience)
+    try:
+        client.wait_for_workers(1, timeout=patience)
+    except TimeoutError as error:
+        address = client.scheduler_info()["address"]
+        raise ScoredaError(
+            f"the scheduler at {address} has no worker after {patience:g} s. Start some with "
+            f"`dask worker {address} --nthreads 1`, and give the command again."
+        ) from error
+
+
 def _spread(client: "Client", task: Task, cells: Iterable[Cell]) -> Iterator[Outcome]:
     """Run the cells on the workers of a client. A cell whose worker dies is run again by another."""
     from distributed import KilledWorker, as_completed
 
-    futures = {client.submit(_on_worker, __version__, task, cell, pure=False): cell for cell in cells}
+    futures = {client.submit(_on_worker, identity(), task, cell, pure=False): cell for cell in cells}
     for future in as_completed(futures):
         try:
             yield replace(future.result(), cell=futures[future])
         except KilledWorker as error:
-            yield futures[future].failed(f"its workers died, most likely of too little memory ({error})")
+            yield futures[future].failed(f"its workers died, of too little memory or another scoreda ({error})")
 
 
-def _on_worker(version: str, task: Task, cell: Cell) -> Outcome:
+def _on_worker(ours: Identity, task: Task, cell: Cell) -> Outcome:
     """Run a cell in a worker, which may have joined after the others were checked."""
-    check_versions({gethostname(): __version__}, version)
+    check_workers({gethostname(): identity()}, ours)
     one_thread()
     return task(cell)
-
-
-def _version() -> str:
-    return __version__
