@@ -9,7 +9,8 @@ __all__ = ["Result", "Score", "baseline", "best", "difference", "number", "resul
 
 SCORES = (
     "rmse_a", "rmse_f", "spread_a", "crps_a", "crps_f", "coverage50_a", "coverage90_a", "chi2", "bias_a", "log_score_a",
-    "energy_score_a", "spread_skill_a", "rank_flatness", "desroziers_r", "network_evals", "model_steps",
+    "energy_score_a", "spread_skill_a", "rank_flatness", "desroziers_r", "network_evals", "model_steps", "ess",
+    "pit_distance",
 )  # fmt: skip
 TRACKING = ("rmse_locked", "lost_fraction", "relock_cycles")
 TOLERANCE = 0.05  # of the expected value: finite runs of the same method differ by a few per cent
@@ -103,6 +104,11 @@ class Result:
     def failed(self) -> int:
         """How many runs diverged, or were not locked in any scored cycle."""
         return len(self.lost) + self.astray
+
+    @property
+    def lock_cycles(self) -> float:
+        """Mean cycle from which the runs that ever tracked the truth did so; NaN if none did, or it was not asked."""
+        return Score.of(cycle for cycle in self.locked if cycle >= 0).mean
 
     @property
     def uses_network(self) -> bool:

@@ -49,6 +49,7 @@ def _accuracy(result: Result, wins: bool, other: Result | None, floor: float) ->
         ("Against best baseline", _against(result, other)),
         ("RMSE while locked", _two_lines(score["rmse_locked"])),
         ("Time lost", _percent(score["lost_fraction"].mean)),
+        ("Cycles to lock on", _plain(result.lock_cycles)),
         ("Cycles to relock", _plain(score["relock_cycles"].mean)),
         ("Failed runs", _failed(result)),
         ("Cost", _cost(result)),
@@ -66,6 +67,8 @@ def _calibration(result: Result) -> list[Cell]:
         ("50 % coverage", _percent(score["coverage50_a"].mean)),
         ("90 % coverage", _percent(score["coverage90_a"].mean)),
         ("Rank flatness", _plain(score["rank_flatness"].mean)),
+        ("PIT distance", _plain(score["pit_distance"].mean)),
+        ("Effective members", _plain(score["ess"].mean)),
         ("CRPS", _two_lines(score["crps_a"])),
         ("CRPS, forecast", _two_lines(score["crps_f"])),
         ("Log score", _two_lines(score["log_score_a"])),
@@ -113,12 +116,10 @@ def _against(result: Result, other: Result | None) -> Html:
 
 
 def _failed(result: Result) -> Html:
-    """Return how many runs diverged or were never locked while scored, and when they first were locked."""
+    """Return how many runs diverged or were never locked while scored."""
     kinds = {"diverged": len(result.lost), "never locked": result.astray}
     notes = [f"{number} {kind}" for kind, number in kinds.items() if number]
-    cycles = [cycle for cycle in result.locked if cycle >= 0]
-    small = [element("small", note, class_="lost error") for note in notes]
-    small += [element("small", f"locked at cycle {sum(cycles) / len(cycles):.0f}", class_="error")] if cycles else []
+    small = (element("small", note, class_="lost error") for note in notes)
     return element("div", f"{result.failed} of {len(result.seeds)}", *small)
 
 

@@ -26,7 +26,7 @@ COLUMNS = (
     "cycles", "expected", "source", "spread_f", "tuning", "lock_cycles", "network_evals", "model_steps",
     "rmse_rms_a", "rmse_locked", "lost_fraction", "relock_cycles",
     "bias_a", "crps_f", "log_score_a", "energy_score_a", "coverage50_a", "rmse_a_se", "spread_skill_a", "rank_flatness",
-    "desroziers_r",
+    "desroziers_r", "ess", "pit_distance", "rmse_a_low", "rmse_a_high",
 )  # fmt: skip
 PART_VALUES = 2**20  # values of an ensemble that are compared with observations at a time
 SHOWN = ("case", "method", "members", "rmse_a", "spread_a", "crps_a", "coverage90_a", "expected", "source")
@@ -49,6 +49,7 @@ def score_run(
     from scoreda.verification import distributions, verify
 
     row = {name: float(run[name].sum()) for name in ("network_evals", "model_steps") if name in run}
+    row |= {"ess": _effective_members(run, burn_in)} if "ess" in run else {}
     if "truth" not in run:
         return row | _without_truth(run, burn_in) | _consistency(run, burn_in, error), None
     statistics = verify(run, burn_in, lock_level)
@@ -63,21 +64,32 @@ def _without_truth(run: "xr.Dataset", burn_in: int) -> dict[str, Any]:
     return {"chi2": chi2, "diverged": int(run.attrs.get("diverged", -1)), "cycles": scored.sizes["time"]}
 
 
+def _effective_members(run: "xr.Dataset", burn_in: int) -> float:
+    """Return the mean over the scored cycles that had observations; NaN if none had."""
+    found = run["ess"].values[burn_in:]
+    known = found[~np.isnan(found)]
+    return float(known.mean()) if known.size else math.nan
+
+
 def _errors(statistics: "xr.Dataset", burn_in: int, lock_level: float | None) -> dict[str, float]:
     """Return what one mean of the RMSE hides, and how calibrated the ensemble is."""
     from scoreda.verification import spread_skill_of
-    from scoreda.verification.calibration import rank_flatness
-    from scoreda.verification.time_means import standard_error
+    from scoreda.verification.calibration import pit_distance, rank_flatness
+    from scoreda.verification.time_means import mean_interval, standard_error
     from scoreda.verification.tracking import tracking
 
-    rmse = statistics["rmse_a"].values
+    rmse, ranks = statistics["rmse_a"].values, statistics["rank_counts"].values
     scored = rmse[burn_in:]
+    low, high = mean_interval(scored)
     tracked = tracking(rmse, lock_level, burn_in) if lock_level else {}
     return tracked | {
         "rmse_rms_a": float(np.sqrt(np.mean(scored**2))),
         "rmse_a_se": standard_error(scored),
         "spread_skill_a": spread_skill_of(statistics).ratio(statistics.sizes["rank"] - 1),
-        "rank_flatness": rank_flatness(statistics["rank_counts"].values),
+        "rank_flatness": rank_flatness(ranks),
+        "pit_distance": pit_distance(ranks),
+        "rmse_a_low": low,
+        "rmse_a_high": high,
     }
 
 

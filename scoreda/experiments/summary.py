@@ -14,6 +14,7 @@ SUMMARY = (
     "run", "case", "method", "members", "seeds", "failed", "rmse_a", "rmse_a_se", "expected", "mark",
     "against_baseline", "against_baseline_se", "rmse_locked", "lost_fraction", "relock_cycles", "spread_a", "crps_a",
     "coverage90_a", "model_steps", "network_evals", "settings", "source", "floor", "commit",
+    "lock_cycles",
 )  # fmt: skip
 MEANS = (
     "rmse_locked", "lost_fraction", "relock_cycles", "spread_a", "crps_a", "coverage90_a", "model_steps",
@@ -54,4 +55,5 @@ def _row(result: Result, other: Result | None) -> dict[str, Any]:
         against_baseline_se=against.get("error"),
         settings=result.tuning,
         source=result.source,
+        lock_cycles=result.lock_cycles,
     )

@@ -29,7 +29,15 @@ NASTY = "<script>alert('x')</script> & \"co\""
 
 def row(case="easy", method="etkf", seed=1, **values):
     known = dict(members=20, rmse_a=0.2, rmse_f=0.25, spread_a=0.22, crps_a=0.1, coverage90_a=0.905, chi2=1.01)
-    known |= dict(coverage50_a=0.51, spread_skill_a=1.04, rank_flatness=1234.5, diverged=-1, cycles=30)
+    known |= dict(
+        coverage50_a=0.51,
+        spread_skill_a=1.04,
+        rank_flatness=1234.5,
+        pit_distance=0.0312,
+        ess=17.25,
+        diverged=-1,
+        cycles=30,
+    )
     known |= dict(network_evals=0, model_steps=12_000, tuning="radius=7 inflation=1.02")
     known |= dict(case=case, method=method, seed=seed) | values
     return {name: "" if known.get(name) is None else str(known[name]) for name in COLUMNS}
@@ -156,6 +164,7 @@ def test_that_calibration_has_a_table_of_its_own_without_empty_columns(report):
     line = table_of(read(report), 3)[1]
     assert (line["Method"], line["50 % coverage"], line["90 % coverage"]) == ("letkf", "51.0 %", "90.5 %")
     assert (line["Spread / RMSE"], line["Rank flatness"], line["Chi-square"]) == ("1.04", "1234", "1.010 ± 0.000")
+    assert (line["PIT distance"], line["Effective members"]) == ("0.0312", "17.2")
     assert "Log score" not in line and "Diagnosed R" not in line
 
 
@@ -303,6 +312,8 @@ def test_that_runs_fail_that_diverge_or_are_never_locked_while_scored():
     ]
     [result] = results(row(seed=k, **kind) for k, kind in enumerate(kinds))
     assert (result.failed, result.astray, result.locked) == (3, 2, (12, -1, 3))
+    assert result.lock_cycles == 7.5  # of the two that did
+    assert math.isnan(results([row(**kinds[1])])[0].lock_cycles)
     # tracking is told of every run, the diverged one too
     assert result.scores["rmse_locked"].mean == pytest.approx(0.3)
     assert result.scores["lost_fraction"].mean == pytest.approx(0.7)

@@ -46,7 +46,7 @@ def test_that_the_table_holds_differences_marks_and_tracking(folder):
     best, other = table_of(read(write_report(folder)), 0)
     assert best["Against best baseline"] == "the baseline" and other["Against best baseline"].startswith("+0.")
     assert other["Expected"] == "0.01 falls short nobody"
-    assert {"RMSE while locked", "Time lost", "Failed runs"} <= set(best)
+    assert {"RMSE while locked", "Time lost", "Cycles to lock on", "Failed runs"} <= set(best)
 
 
 def test_that_the_floor_is_told_and_stands_beside_every_method(folder):
@@ -71,6 +71,7 @@ def test_that_the_summary_holds_what_the_page_shows(folder):
     assert float(best["rmse_a"]) == pytest.approx(np.mean([float(row["rmse_a"]) for row in rows]), rel=1e-4)
     assert (best["seeds"], best["against_baseline"], other["mark"]) == (str(len(rows)), "", "falls short")
     assert float(other["against_baseline"]) > 0
+    assert float(best["lock_cycles"]) == pytest.approx(np.mean([float(row["lock_cycles"]) for row in rows]), rel=1e-4)
 
 
 def test_that_a_folder_of_runs_gets_one_page_with_an_index(tmp_path):

@@ -5,22 +5,22 @@ import pytest
 import xarray as xr
 
 from scoreda.assimilation import assimilate, initial_ensemble
-from scoreda.assimilation.baselines import ETKF
+from scoreda.assimilation.baselines import ETKF, BootstrapPF
 from scoreda.datasets import open_dataset, simulate, write_dataset
 from scoreda.experiments.scores import COLUMNS, score_run
 from scoreda.models import Lorenz96
 from scoreda.observations import GaussianError, Identity, Network, StudentTError
 from scoreda.verification import rank_counts
 from scoreda.verification.calibration import spread_skill
-from scoreda.verification.time_means import standard_error
+from scoreda.verification.time_means import mean_interval, standard_error
 
 MODEL = Lorenz96(size=8)
 
 
-def make_run(error, cycles=60, seed=1):
+def make_run(error, cycles=60, seed=1, method=ETKF(MODEL)):  # noqa: B008 (a method has no state)
     twin = simulate(MODEL, Network(Identity(8), error, 0.05), cycles, seed=seed)
     rng = np.random.default_rng(seed)
-    return assimilate(twin, ETKF(MODEL), initial_ensemble(twin, 20, rng=rng), rng=rng)
+    return assimilate(twin, method, initial_ensemble(twin, 20, rng=rng), rng=rng)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def run():
 
 def test_that_every_column_of_a_run_is_known_or_of_the_configuration(run):
     row, _ = score_run(run, 10, lock_level=0.5)
-    given = {"case", "method", "seed", "members", "expected", "source", "tuning", "network_evals"}
+    given = {"case", "method", "seed", "members", "expected", "source", "tuning", "network_evals", "ess"}
     assert set(COLUMNS) - set(row) == given and set(row) < set(COLUMNS)
     assert all(np.isfinite(value) for name, value in row.items() if name != "relock_cycles")
 
@@ -41,13 +41,25 @@ def test_that_the_new_columns_follow_their_definitions(run):
     error, counts = E.mean(1) - x, rank_counts(run, 10)
     assert row["bias_a"] == pytest.approx(error.mean())
     assert row["rmse_a_se"] == standard_error(statistics["rmse_a"].values[10:])
+    assert (row["rmse_a_low"], row["rmse_a_high"]) == mean_interval(statistics["rmse_a"].values[10:])
     assert row["spread_skill_a"] == pytest.approx(np.sqrt(21 / 20 * E.var(1, ddof=1).mean() / (error**2).mean()))
     assert row["spread_skill_a"] == pytest.approx(spread_skill(E, x).ratio(20))
     assert row["rank_flatness"] == pytest.approx(((counts - counts.mean()) ** 2).sum() / counts.mean() / 20)
+    below = counts.cumsum() / counts.sum()
+    assert row["pit_distance"] == pytest.approx(np.abs(below - np.arange(1, 22) / 21).max())
     innovation, residual = (
         run["obs"].values - run[name].values.astype(float).mean(1) for name in ("prior", "analysis")
     )
     assert row["desroziers_r"] == pytest.approx((innovation * residual)[10:].mean())
+
+
+def test_that_the_effective_members_are_averaged_over_the_scored_cycles_with_observations():
+    run = make_run(GaussianError(1.0, 8), cycles=20, method=BootstrapPF(MODEL, threshold=0.5))
+    run["ess"][12] = np.nan
+    assert score_run(run, 10)[0]["ess"] == pytest.approx(np.delete(run["ess"].values, 12)[10:].mean())
+    assert score_run(run.drop_vars("truth"), 10)[0]["ess"] == score_run(run, 10)[0]["ess"]
+    run["ess"][:] = np.nan
+    assert np.isnan(score_run(run, 10)[0]["ess"])
 
 
 def test_that_the_diagnosed_error_is_compared_with_the_assumed_one(run):

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import kstest
 
 from scoreda.verification import arrays
-from scoreda.verification.calibration import SpreadSkill, pit, rank_contrasts, rank_flatness, spread_skill
+from scoreda.verification.calibration import SpreadSkill, pit, pit_distance, rank_contrasts, rank_flatness, spread_skill
 
 
 def calibrated(points=20_000, members=8, seed=3, spread=1.0):
@@ -32,6 +32,18 @@ def test_that_the_pit_lies_in_the_cell_of_the_rank():
 def test_that_the_flatness_is_pearsons_statistic_for_each_degree_of_freedom():
     # counts 2, 4, 6 against 4: (4 + 0 + 4) / 4 = 2 for two degrees of freedom
     assert rank_flatness([2, 4, 6]) == pytest.approx(1)
+
+
+def test_that_the_pit_distance_is_kolmogorovs_between_pit_and_the_uniform_distribution():
+    # of 4, 1, 1, 2 shares of 1/2, 5/8, 6/8 lie below 1/4, 1/2, 3/4
+    assert pit_distance([4, 1, 1, 2]) == pytest.approx(1 / 4)
+    assert pit_distance([3, 3, 3]) == pytest.approx(0)
+    assert pit_distance([0, 0, 9]) == pytest.approx(2 / 3)
+    assert math.isnan(pit_distance([0, 0, 0]))
+    E, x = calibrated(spread=0.8)
+    counts = arrays.rank_histogram(arrays.ranks(E, x), 8)
+    exact = kstest(pit(E, x, np.random.default_rng(4)).ravel(), "uniform").statistic
+    assert pit_distance(counts) == pytest.approx(exact, abs=0.003)  # the random part of 20,000 points
 
 
 def test_that_slope_and_curvature_are_found_where_they_are_and_add_up():

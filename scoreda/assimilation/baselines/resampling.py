@@ -16,7 +16,7 @@ __all__ = [
     "systematic",
 ]
 
-SPREAD = 1e-6  # of the weight, where all of it may be on one particle: far less than a particle's own otherwise
+SPREAD = 0.01  # of the weight that one of equal particles has, spread over all where one may have nearly everything
 
 
 def log_likelihood(E: np.ndarray, obs: Observation) -> np.ndarray:
@@ -74,8 +74,8 @@ def resampled(
     seeds of three, and the one without on none.
 
     With `duplicates_only` the first offspring of each particle stays where it is, and P is the unbiased covariance,
-    which does not vanish when nearly all weight is on one particle: that alone would leave N equal ones for good. Of
-    the weight, 1e-6 is then spread over all of them.
+    which does not vanish when nearly all weight is on one particle: that alone would leave N equal ones for good. A
+    weight of 0.01 / N is then spread over all of them.
 
     Source: Musso et al. (2001), https://doi.org/10.1007/978-1-4757-3437-9_12; shrinkage: West (1993),
         https://doi.org/10.1111/j.2517-6161.1993.tb01911.x, and Liu and West (2001),
@@ -103,7 +103,8 @@ def _moments(E: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _unbiased(E: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean and the unbiased covariance of the weighted particles, with some weight on all of them."""
-    w = (1 - SPREAD) * w + SPREAD / len(w)
+    spread = SPREAD / len(w)
+    w = (1 - spread) * w + spread / len(w)
     mean, P = _moments(E, w)
     return mean, P / (1 - w @ w)
 
