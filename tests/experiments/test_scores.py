@@ -17,10 +17,10 @@ from scoreda.verification.time_means import mean_interval, standard_error
 MODEL = Lorenz96(size=8)
 
 
-def make_run(error, cycles=60, seed=1, method=ETKF(MODEL)):  # noqa: B008 (a method has no state)
+def make_run(error, cycles=60, seed=1, method=None):
     twin = simulate(MODEL, Network(Identity(8), error, 0.05), cycles, seed=seed)
     rng = np.random.default_rng(seed)
-    return assimilate(twin, method, initial_ensemble(twin, 20, rng=rng), rng=rng)
+    return assimilate(twin, method or ETKF(MODEL), initial_ensemble(twin, 20, rng=rng), rng=rng)
 
 
 @pytest.fixture(scope="module")
