@@ -223,7 +223,15 @@ class ExpectedSection(Section):
     """A published or measured score, to stand beside ours, and where it is from."""
 
     rmse_a: Positive
-    source: str = Field(min_length=1)
+    source: str
+
+    def _checks(self) -> Iterable[Problems]:
+        return (self._problems_of_source(),)
+
+    def _problems_of_source(self) -> Problems:
+        if not self.source.strip():
+            text = f"must say where the score is from, got {self.source!r}; write the paper and its table"
+            yield ("source",), text
 
 
 class Case(Section):

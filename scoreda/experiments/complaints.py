@@ -1,5 +1,6 @@
 """Pydantic's errors in the words of a user: `file:line: key: message; did you mean 'x'?`."""
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any, get_args
@@ -54,6 +55,8 @@ def _text(kind: type[BaseModel], key: Key, details: ErrorDetails) -> str:
             message = f"unknown key; {suggest(str(key[-1]), _known(kind, details['loc'][:-1]))}"
         case "missing":
             message = "is missing; add it"
+        case "list_type" if isinstance(value, bool | int | float | str):
+            message = f"must be a list, got {value!r}; write [{json.dumps(value)}]"
         case "literal_error" | "union_tag_invalid":
             choices = re.findall("'([^']*)'", context.get("expected") or context["expected_tags"])
             value = context.get("tag", value)

@@ -1,15 +1,15 @@
 """What the settings of every method have in common: how they are tuned, what the method is made from, and wrappers."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator, model_validator
 
 from scoreda.errors import suggest
-from scoreda.experiments.section import Section, raise_located
+from scoreda.experiments.section import Problems, Section, raise_located
 from scoreda.experiments.yaml_source import Key
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
 MOST_TRIALS = 20  # of one method on one case: the same budget for all of them
+NOT_TUNED = frozenset({"kind", "members", "tune"})
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Settings(Section):
 
     home: ClassVar[tuple[str, str]]
     ingredients: ClassVar[Mapping[str, str]] = {}
-    ours: ClassVar[frozenset[str]] = frozenset({"kind", "members", "tune"})
+    ours: ClassVar[frozenset[str]] = NOT_TUNED
 
     members: int | None = Field(default=None, ge=2)
     tune: dict[str, Annotated[list[Any], Field(min_length=1)]] | None = None
@@ -60,7 +61,25 @@ class Settings(Section):
         tune = given.get("tune") if isinstance(given, dict) else None
         if not isinstance(tune, dict):
             return given
-        return {key: values[0] for key, values in tune.items() if key in cls.model_fields and values} | given
+        starts = {
+            key: values[0] if isinstance(values, list) else values for key, values in tune.items() if values != []
+        }
+        return {key: start for key, start in starts.items() if key in cls.model_fields} | given
+
+    @field_validator("tune", mode="wrap")
+    @classmethod
+    def _known(cls, given: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        """Name keys that are no settings beside values that are no lists."""
+        known = cls.model_fields.keys() - NOT_TUNED
+        names = [name for name in given if name not in known] if isinstance(given, dict) else []
+        unknown = [((name,), f"is no setting of this method; {suggest(str(name), known)}") for name in names]
+        try:
+            tune = handler(given)
+        except ValidationError as error:
+            raise_located(given, unknown, error)
+            raise
+        raise_located(tune, unknown)
+        return tune
 
     @model_validator(mode="after")
     def _tunable(self) -> Self:
@@ -68,11 +87,7 @@ class Settings(Section):
         return self
 
     def _problems_of_tuning(self) -> Iterator[tuple[Key, str]]:
-        known = type(self).model_fields.keys() - {"kind", "members", "tune"}
         for name, values in (self.tune or {}).items():
-            if name not in known:
-                yield ("tune", name), f"is no setting of this method; {suggest(name, known)}"
-                continue
             for index, value in enumerate(values):
                 yield from (((*("tune", name), index), text) for text in self._refuses({name: value}))
         if len(self.trials()) > MOST_TRIALS:
@@ -84,7 +99,8 @@ class Settings(Section):
             self.changed(change)
         except ValidationError as error:
             for details in error.errors():
-                yield f"{details['msg'].replace('Input should', 'must')}, got {details['input']!r}"
+                got = "" if details["type"] == "located" else f", got {details['input']!r}"
+                yield details["msg"].replace("Input should", "must") + got
 
     def trials(self) -> list[dict[str, Any]]:
         """Return every combination of the values to tune over; one that is empty if there are none."""
@@ -111,7 +127,7 @@ class Settings(Section):
 
     def tuning(self) -> str:
         """Return the settings that differ from the defaults in one line, for tables."""
-        settings = self.model_dump(exclude={"kind", "members", "tune"}, exclude_defaults=True)
+        settings = self.model_dump(exclude=set(NOT_TUNED), exclude_defaults=True)
         return " ".join(
             f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in settings.items()
         )
@@ -144,6 +160,14 @@ class Inflatable(Settings):
     rtps: float | None = Field(default=None, ge=0)
     rtpp: float | None = Field(default=None, ge=0)
     adaptive: Positive | None = None
+
+    def _checks(self) -> Iterable[Problems]:
+        return (self._problems_of_rotation(),)
+
+    def _problems_of_rotation(self) -> Problems:
+        if self.rtpp is not None and getattr(self, "rotate", False):
+            text = "mixes members of the analysis with those of the forecast, but this method rotates them"
+            yield ("rtpp",), f"{text}; write `rotate: false`, or use `rtps`"
 
     def build(self, parts: Parts) -> "Method":
         """Return the method inside the inflation schemes asked for."""

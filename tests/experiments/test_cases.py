@@ -144,7 +144,7 @@ def test_that_every_error_can_be_named(load, settings, spec):
         ),
         (
             ("members: 5", "members: 5\n    expected: {etkf: {rmse_a: 0.2, source: ''}}"),
-            "c.yaml:8: cases.one.expected.etkf.source: String should have at least 1 character",
+            "c.yaml:8: cases.one.expected.etkf.source: must say where the score is from, got ''",
         ),
     ],
 )

@@ -139,6 +139,57 @@ def test_that_a_mistake_is_named_with_file_line_key_and_the_fix(write, old, new,
     assert not others
 
 
+LETKF = "c.yaml:8: cases.one.methods.letkf"
+
+
+@pytest.mark.parametrize(
+    ("tune", "expected"),
+    [
+        ("tune: {radius: 2}", [f"{LETKF}.tune.radius: must be a list, got 2; write [2]"]),
+        ("tune: {radius: [2], rotate: true}", [f"{LETKF}.tune.rotate: must be a list, got True; write [true]"]),
+        (
+            "tune: {radus: [2]}",
+            [
+                f"{LETKF}.radius: is missing; add it",
+                f"{LETKF}.tune.radus: is no setting of this method; did you mean 'radius'?",
+            ],
+        ),
+        ("radius: 2, tune: 3", [f"{LETKF}.tune: must be a valid dictionary, got 3"]),
+        (
+            "tune: {radius: 2, inflaton: [1.1]}",
+            [
+                f"{LETKF}.tune.inflaton: is no setting of this method; did you mean 'inflation'?",
+                f"{LETKF}.tune.radius: must be a list, got 2; write [2]",
+            ],
+        ),
+    ],
+)
+def test_that_a_grid_that_is_written_wrongly_is_named_with_what_it_got_and_the_nearest_name(write, tune, expected):
+    assert complaints(write(("radius: 2", tune))) == expected
+
+
+@pytest.mark.parametrize("source", ["''", "'  '"])
+def test_that_an_expected_score_says_where_it_is_from(write, source):
+    text = GOOD + f"    expected: {{letkf: {{rmse_a: 0.2, source: {source}}}}}\n"
+    got = source.strip("'")
+    assert complaints(write(text=text)) == [
+        f"c.yaml:9: cases.one.expected.letkf.source: must say where the score is from, got '{got}'; write the paper and its table"
+    ]
+
+
+@pytest.mark.parametrize("setting", ["rtpp: 0.3", "tune: {rtpp: [0.1, 0.2]}", "rotate: true, tune: {rtpp: [0.1]}"])
+def test_that_relaxation_to_perturbations_is_refused_where_members_are_rotated(write, setting):
+    lines = complaints(write(("letkf: {kind: letkf, radius: 2}", f"etkf: {{kind: etkf, {setting}}}")))
+    assert lines[0].startswith("c.yaml:8: cases.one.methods.etkf.rtpp: mixes members of the analysis with those of the")
+    kept = write(("letkf: {kind: letkf, radius: 2}", "etkf: {kind: etkf, rotate: false, rtpp: 0.3}"))
+    assert load_config(Experiment, kept).cases["one"].methods["etkf"].rtpp == 0.3
+
+
+def test_that_rotation_is_not_tuned_with_relaxation_to_perturbations(write):
+    (line,) = complaints(write(("radius: 2", "radius: 2, rtpp: 0.3, tune: {rotate: [false, true]}")))
+    assert line.startswith("c.yaml:8: cases.one.methods.letkf.tune.rotate.1: mixes members of the analysis")
+
+
 def test_that_an_expected_score_belongs_to_a_method(write):
     text = GOOD + "    expected: {lektf: {rmse_a: 0.2, source: nobody}}\n"
     assert complaints(write(text=text)) == [
