@@ -293,10 +293,10 @@ def _bench(args: argparse.Namespace) -> None:
     from scoreda.experiments.cells import one_thread
 
     one_thread()
-    from scoreda.experiments.config import Experiment, load_config
+    from scoreda.experiments.config import load_experiments
     from scoreda.experiments.shipped import find_config
 
-    configs = [load_config(Experiment, find_config(path), args.overrides) for path in args.config]
+    configs = load_experiments([find_config(path) for path in args.config], args.overrides)
     configs = [config.untuned() for config in configs] if args.untuned else configs
     if args.list:
         cells = [(config.name, *cell) for config in configs for cell in config.cells()]

@@ -149,6 +149,16 @@ def test_that_bench_runs_several_configurations_into_folders_of_their_names(here
     assert (here / "b/tiny/report.html").stat().st_mtime_ns > before
 
 
+@pytest.mark.parametrize("words", [[], ["--list"], ["--dry-run"]])
+def test_that_configurations_of_one_name_are_refused(here, refuses, words):
+    (here / "f.yaml").write_text(EXPERIMENT.replace("cycles: 6", "cycles: 7"), encoding="utf-8")
+    for other in ("e.yaml", "f.yaml"):
+        expected = f"e.yaml and {other} are all called 'tiny'"
+        refuses(
+            ["bench", "e.yaml", other, "--out", "b", *words], expected, "Give each file once, and each `name` to one"
+        )
+
+
 def test_that_a_dry_run_shows_what_it_will_take_and_writes_nothing(here, run):
     before = contents(here)
     code, out, _ = run("assimilate", "e.yaml", "--out", "r", "--dry-run", "seeds=[1, 2]")

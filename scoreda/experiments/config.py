@@ -17,7 +17,7 @@ from scoreda.experiments.constructed import DenoiserSection, NetworkSection, Sch
 from scoreda.experiments.section import Problems, Section
 from scoreda.experiments.yaml_source import Source, read_source
 
-__all__ = ["Case", "Experiment", "Training", "completed", "load_any", "load_config", "resolved"]
+__all__ = ["Case", "Experiment", "Training", "completed", "load_any", "load_config", "load_experiments", "resolved"]
 
 
 class TuningSection(Section):
@@ -255,6 +255,23 @@ def load_config(kind: type[S], path: Path | str, overrides: Sequence[str] = ()) 
         ScoredaError: with one line for every mistake, `file:line: key: message`.
     """
     return _checked(kind, read_source(path, overrides))
+
+
+def load_experiments(paths: Sequence[Path | str], overrides: Sequence[str] = ()) -> list[Experiment]:
+    """Read and check configurations that are to run together, each into the folder of its name.
+
+    Raises:
+        ScoredaError: as `load_config`, and if two have one name.
+    """
+    found = [load_config(Experiment, path, overrides) for path in paths]
+    for config in found:
+        same = [str(path) for path, other in zip(paths, found, strict=True) if other.name == config.name]
+        if len(same) > 1:
+            raise ScoredaError(
+                f"{' and '.join(same)} are all called '{config.name}', and each would run into the folder of its name. "
+                "Give each file once, and each `name` to one of them, or run them one by one, with an --out of their own."
+            )
+    return found
 
 
 def load_any(path: Path | str, overrides: Sequence[str] = ()) -> Experiment | Training:

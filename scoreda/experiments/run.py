@@ -72,12 +72,12 @@ def run_experiments(
     for (config, _, folder), prior in zip(pins, priors, strict=True):
         make_twins(config, folder, overwrite)
         _sample(prior, config, folder)
-    failures = []
-    for next_round in (_trials, _finals):
+    failures, rounds = [], 3 if any(config.tunes() for config, _, _ in pins) else 1
+    for number, next_round in enumerate((_trials, _finals), 1):
         found = [sweep for config, _, folder in pins if (sweep := next_round(config, folder, device))]
-        failures += run_sweeps(found, execute, memory)
+        failures += run_sweeps(found, execute, memory, f" in round {number} of {rounds}")
     sweeps = [Sweep(_settled(config, folder, device), folder, device) for config, _, folder in pins]
-    failures += run_sweeps(sweeps, execute, memory)
+    failures += run_sweeps(sweeps, execute, memory, f" in round {rounds} of {rounds}" if rounds > 1 else "")
     _raise(failures)
     return [sweep.rows() for sweep in sweeps]
 

@@ -94,11 +94,14 @@ class Sweep:
         return self._timed.get((cell.case, cell.method, str(cell.seed)), {}) | found if found else {}
 
 
-def run_sweeps(sweeps: Sequence[Sweep], execute: Execute, memory: float = math.inf) -> list[Outcome]:
-    """Run what is missing of all sweeps together, each cell within `memory` bytes; return the cells that failed."""
+def run_sweeps(sweeps: Sequence[Sweep], execute: Execute, memory: float = math.inf, part: str = "") -> list[Outcome]:
+    """Run what is missing of all sweeps together, each cell within `memory` bytes; return the cells that failed.
+
+    `part` says of what part of the work, such as " in round 1 of 3", the messages count cells and time.
+    """
     owners = {cell: sweep for sweep in sweeps for cell in sweep.missing()}
     failures = []
-    for outcome in _reported(execute(partial(run_cell, memory=memory), owners), owners):
+    for outcome in _reported(execute(partial(run_cell, memory=memory), owners), owners, part):
         owners[outcome.cell].take(outcome)
         failures += [outcome] if outcome.failure else []
     for sweep in sweeps:
@@ -106,7 +109,7 @@ def run_sweeps(sweeps: Sequence[Sweep], execute: Execute, memory: float = math.i
     return failures
 
 
-def _reported(outcomes: Iterable[Outcome], cells: Iterable[Cell]) -> Iterator[Outcome]:
+def _reported(outcomes: Iterable[Outcome], cells: Iterable[Cell], part: str) -> Iterator[Outcome]:
     """Say of every cell how long it took or why it failed, how many are done, and how long the others may take."""
     start, cost = time.monotonic(), {cell: cell.cost for cell in cells}
     total, done = sum(cost.values()), 0
@@ -114,7 +117,7 @@ def _reported(outcomes: Iterable[Outcome], cells: Iterable[Cell]) -> Iterator[Ou
         done += cost[outcome.cell]
         left = (time.monotonic() - start) * (total - done) / done
         result = f"failed: {outcome.failure}" if outcome.failure else f"{outcome.seconds:.1f} s"
-        log.info("%s: %s (%d of %d, %s left)", outcome.cell, result, count, len(cost), _duration(left))
+        log.info("%s: %s (%d of %d, %s left%s)", outcome.cell, result, count, len(cost), _duration(left), part)
         yield outcome
 
 

@@ -171,9 +171,9 @@ def test_that_a_grid_that_is_written_wrongly_is_named_with_what_it_got_and_the_n
 @pytest.mark.parametrize("source", ["''", "'  '"])
 def test_that_an_expected_score_says_where_it_is_from(write, source):
     text = GOOD + f"    expected: {{letkf: {{rmse_a: 0.2, source: {source}}}}}\n"
-    got = source.strip("'")
     assert complaints(write(text=text)) == [
-        f"c.yaml:9: cases.one.expected.letkf.source: must say where the score is from, got '{got}'; write the paper and its table"
+        "c.yaml:9: cases.one.expected.letkf.source: must say where the score is from, "
+        f"got {source}; write the paper and its table"
     ]
 
 

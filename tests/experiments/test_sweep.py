@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
@@ -195,6 +196,16 @@ def test_that_the_first_of_equal_finalists_wins_whatever_the_trials_said(errors,
     method = tuned(config, trials, finals).cases["one"].methods["letkf"]
     assert method == config.cases["one"].methods["letkf"].changed(method_trials(config)[best])
     assert not tuned(config, trials, finals[1:]).cases["one"].methods
+
+
+def test_that_the_time_left_says_of_which_round_it_is(tmp_path, caplog):
+    caplog.set_level("INFO", logger="scoreda")
+    run_experiment(experiment({"letkf": GRID}, ensembles=False), tmp_path / "tuned")
+    rounds = [message.split(" in ")[1] for message in caplog.messages]
+    assert rounds == ["round 1 of 3)"] * 12 + ["round 2 of 3)"] * 6 + ["round 3 of 3)"]
+    caplog.clear()
+    run_experiment(experiment({"etkf": {"kind": "etkf"}}, ensembles=False), tmp_path / "plain")
+    assert re.fullmatch(r"one, etkf, seed 1: \S+ s \(1 of 1, 0 s left\)", caplog.messages[0])
 
 
 def test_that_a_tuned_run_is_replaced_whole(tmp_path):
