@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scoreda.errors import ScoredaError
 from scoreda.experiments.case import Case
-from scoreda.experiments.memory import AS_FILE, IN_SAMPLER, LIBRARIES, readable, tiles_in_words
+from scoreda.experiments.memory import AS_FILE, IN_SAMPLER, LIBRARIES, TORCH, readable, tiles_in_words
 from scoreda.experiments.tuning import trials_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["UNLIMITED", "Budget", "budget_of", "budgets", "prior_within", "run_bytes"]
 
 DOUBLE = 8
-TORCH = 150e6  # bytes of PyTorch with what its derivatives load, beyond those of the libraries
 NETWORK = 64e6  # bytes that a network gets before a run is held in memory: larger tiles are hardly faster
 SCORES = 20e6  # bytes of the cycles that are scored at a time, and of what is made of them
 DRAWN = 500  # states of the prior, and of the climate, that every run leaves for its report

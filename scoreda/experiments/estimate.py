@@ -66,33 +66,29 @@ def _within(memory: float, config: Experiment, prior: "Prior | None") -> Iterato
 
 def _of_training(config: Training, memory: float) -> Iterator[str]:
     from scoreda.experiments.train import make_denoiser
+    from scoreda.experiments.training_budget import training_plan
     from scoreda.experiments.training_data import sample_shape
-    from scoreda.experiments.training_stream import fits
 
     settings = resolved(config)
     shape_of_sample = sample_shape(settings)
     parameters = sum(p.numel() for p in make_denoiser(settings, shape_of_sample).parameters())
-    if shape_of_sample[0] is None:
-        yield "the file of the data is not there yet: the network is counted as one of a single channel"
+    if None in shape_of_sample:
+        yield "the file of the data is not there yet: the network is counted as one of a single channel, and no memory"
     yield f"network: {parameters:,} parameters; weights.safetensors {_size(4 * parameters)}"
-    data = 0.0
     if config.system is not None:
         shape = (config.system.trajectories, config.system.states, config.system.model.build().size)
-        data = 4.0 * shape[0] * shape[1] * shape[2]
-        yield f"archive.nc: states {shape}, {_size(data)}"
+        yield f"archive.nc: states {shape}, {_size(4 * math.prod(shape))}"
         each, channels = _samples_of_trajectory(config)
         yield f"samples: ({round(shape[0] * (1 - config.valid_fraction)) * each}, {channels}, {shape[2]})"
-        data *= each * channels / shape[1]
     averages = 1 + len(config.train.ema_extra)
     yield (
         f"training: {config.train.steps:,} steps of {config.train.batch} samples; "
         f"last.pt {_size((12 + 4 * averages) * parameters)}"
     )
-    if not fits(settings, memory):
-        yield f"samples: too many for --memory {_size(memory)}, so they stay on disk, and each batch is read from it"
-        data *= config.valid_fraction
-    # The archive, its normalised copy, and the double-precision copy of which the standard deviation is taken.
-    yield f"memory: about {_size(LIBRARIES + 4 * data)}"
+    if None not in shape_of_sample:
+        plan = training_plan(settings, memory)
+        yield from plan.lines(settings, memory)
+        yield f"memory: {plan}"
 
 
 def _samples_of_trajectory(config: Training) -> tuple[int, int]:

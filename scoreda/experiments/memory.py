@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from scoreda.diffusion import Prior
     from scoreda.diffusion.networks import Tiling
 
-__all__ = ["LIBRARIES", "Draws", "draws_within", "parse_size", "readable", "tiles_in_words"]
+__all__ = ["LIBRARIES", "TORCH", "Draws", "draws_within", "parse_size", "readable", "tiles_in_words"]
 
 LIBRARIES = 450e6  # resident memory of Python with torch, Numba and xarray loaded, bytes
+TORCH = 150e6  # bytes of PyTorch with what its derivatives load, beyond those of the libraries
 AS_FILE = 20  # bytes for every number drawn: double precision, once more when batches are joined, single in the file
 IN_SAMPLER = 12 * 4  # bytes for every number of a batch under way: states, slopes and noise
 BATCH = 1000  # what is drawn at a time without a budget

@@ -15,8 +15,9 @@ import numpy as np
 from scoreda.errors import ScoredaError
 from scoreda.experiments.card import write_card
 from scoreda.experiments.folder import RunFolder
+from scoreda.experiments.training_budget import UNLIMITED, training_plan
 from scoreda.experiments.training_data import make_samples, states_of_file
-from scoreda.experiments.training_stream import fits, make_streamed_samples
+from scoreda.experiments.training_stream import make_streamed_samples
 from scoreda.models import from_spec
 
 if TYPE_CHECKING:
@@ -53,21 +54,23 @@ def train_prior(
         device: Any torch device.
         resume: Whether to continue from the last checkpoint in `out`, if there is one.
         overwrite: Whether another run in `out` is replaced.
-        memory: Bytes for the samples; where they take more they stay on disk, and batches are read from there.
+        memory: Bytes of this process. Within them, samples stay on disk, and a batch goes through the network in parts.
 
     Raises:
-        ScoredaError: if the folder is another run's or holds a training that is not to be resumed, or the data are bad.
+        ScoredaError: if the folder is another run's or holds a training that is not to be resumed, or the data are bad,
+            or one sample at a time is too much for `memory`.
     """
     from scoreda.diffusion import Prior, Trainer, TrainSettings, save_prior
-    from scoreda.diffusion.training import process_group
+    from scoreda.diffusion.training import Ranks, process_group
 
     with process_group(device) as own_device:
-        held = fits(settings, memory)
-        given = _samples_of_file(settings, held) if "data" in settings else None
+        plan = UNLIMITED if math.isinf(memory) else training_plan(settings, memory, Ranks.current().size)
+        given = _samples_of_file(settings, plan.held) if "data" in settings else None
         folder = _claimed(settings, Path(out), resume, overwrite)
-        train, valid, normaliser = given or _samples_of_system(settings, folder, held)
+        train, valid, normaliser = given or _samples_of_system(settings, folder, plan.held)
         denoiser = make_denoiser(settings, tuple(train.shape[1:]))
-        trainer = Trainer(denoiser, train, valid, TrainSettings(**settings["train"]), folder.path, own_device)
+        how = TrainSettings(**settings["train"])
+        trainer = Trainer(denoiser, train, valid, how, folder.path, own_device, plan.at_once)
         if (folder.path / "last.pt").is_file():
             trainer.resume()
         averaged = trainer.run(_callback(settings, normaliser, tuple(train.shape)))

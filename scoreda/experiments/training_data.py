@@ -66,6 +66,12 @@ def sample_shape(settings: Settings) -> tuple[int | None, ...]:
     return channels, *(sizes.get(dim) for dim in space_of(data))
 
 
+def known_shape(settings: Settings) -> tuple[int, ...] | None:
+    """Return the shape of a sample; None if there is no file to ask."""
+    shape = [length for length in sample_shape(settings) if length is not None]
+    return tuple(shape) if len(shape) == len(sample_shape(settings)) else None
+
+
 def source(settings: Settings, archive: Path | None = None) -> dict[str, Any]:
     """Return the section `data`, or what it would be for the archive of a system."""
     if "data" in settings:

@@ -1,7 +1,7 @@
 """What a training configuration learns from where that is larger than memory: samples that stay in their file."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,18 @@ if TYPE_CHECKING:
     from scoreda.datasets import Layout, Normaliser
     from scoreda.diffusion.training import ArchiveSamples
 
-__all__ = ["COPIES", "check_streamable", "fits", "layouts", "make_streamed_samples", "samples_bytes"]
+__all__ = [
+    "PART_BYTES",
+    "check_streamable",
+    "held_out_samples",
+    "make_streamed_samples",
+    "samples_bytes",
+    "streamable",
+]
 
 Settings = Mapping[str, Any]
 
-# The samples, their normalised copy, and the double-precision copy of which the standard deviation is taken.
-COPIES = 4
+PART_BYTES = 30e6  # of a field that is read in parts, in the precisions it passes through
 
 
 def make_streamed_samples(
@@ -44,49 +50,52 @@ def make_streamed_samples(
     from scoreda.diffusion.training import ArchiveSamples
 
     check_streamable(settings)
-    data, (train, valid) = source(settings, archive), layouts(settings)
+    data, (train, valid) = source(settings, archive), _layouts(settings)
     rows = train.positions[data["split"]]
     learned_from = data["select"] | {data["split"]: [rows.start, rows.stop, rows.step]}
     normaliser = Normaliser.of_chunks(read_parts(data["file"], data["variable"], learned_from))
-    kept = FieldSamples(data["file"], valid, data["variable"]).read(_thinned(settings, valid))
+    kept = FieldSamples(data["file"], valid, data["variable"]).read(held_out_samples(settings))
     samples = ArchiveSamples(data["file"], normaliser, train, data["variable"])
     return samples, torch.from_numpy(normaliser.apply(kept)), normaliser
 
 
-def fits(settings: Settings, memory: float) -> bool:
-    """Return whether the samples, and the copies that are made of them, fit into `memory` bytes.
-
-    Raises:
-        ScoredaError: if they do not, and cannot stay on disk.
-    """
-    if math.isinf(memory) or COPIES * samples_bytes(settings) <= memory:
-        return True
-    check_streamable(settings)
-    return False
-
-
 def samples_bytes(settings: Settings) -> float:
     """Return the size of all samples in single precision, or of what windows are cut from where that is more."""
-    found = layouts(settings)
+    found = _layouts(settings)
     values = sum(math.prod(len(used) for used in part.positions.values()) for part in found)
     return 4.0 * max(values, sum(math.prod(part.shape) for part in found))
 
 
+def held_out_samples(settings: Settings) -> np.ndarray:
+    """Return the numbers of the validation samples that are kept, as `make_samples` thins them."""
+    valid = _layouts(settings)[1]
+    groups = (-1, valid.counts[-1]) if "window" in settings else (valid.counts[0], -1)
+    return np.arange(valid.shape[0]).reshape(groups)[:, :: settings["valid_every"]].ravel()
+
+
 def check_streamable(settings: Settings) -> None:
     """Refuse settings whose samples depend on all of the file; ScoredaError names what and the fix."""
+    for name, value, fix in _of_all(settings):
+        raise ScoredaError(
+            f"`{name}` = {value} takes all samples in memory, but they are too many for --memory. {fix}, or give more "
+            "--memory."
+        )
+
+
+def streamable(settings: Settings) -> bool:
+    """Return whether samples may stay on disk."""
+    return not list(_of_all(settings))
+
+
+def _of_all(settings: Settings) -> Iterator[tuple[str, Any, str]]:
+    """Yield the settings that need all of the file, their values, and what would do instead."""
     if "harmonics" in settings.get("data", {}):
-        raise ScoredaError(
-            f"`data.harmonics` = {settings['data']['harmonics']} takes the whole field in memory, but that is too "
-            "large for --memory. Write a file of anomalies and leave `harmonics` out, or give more --memory."
-        )
+        yield "data.harmonics", settings["data"]["harmonics"], "Write a file of anomalies and leave `harmonics` out"
     if settings["train"]["mask"]:
-        raise ScoredaError(
-            "`train.mask` = true takes all samples in memory, but they are too many for --memory. Give a file without "
-            "gaps and leave `mask` out, or give more --memory."
-        )
+        yield "train.mask", "true", "Write a file without gaps and leave `mask` out"
 
 
-def layouts(settings: Settings) -> tuple["Layout", "Layout"]:
+def _layouts(settings: Settings) -> tuple["Layout", "Layout"]:
     """Return where the samples for training and for validation lie in the file."""
     from scoreda.datasets.archive import held_out
 
@@ -106,9 +115,3 @@ def _layout(settings: Settings, positions: dict[str, range]) -> "Layout":
     others = [dim for dim in positions if dim not in (data["split"], time, channels, *space)]
     among = [data["split"]] * (time != data["split"]) + others + ([time] if time else [])
     return Layout(positions, tuple(among), tuple(space), channels, window.get("frames", 1), window.get("stride"))
-
-
-def _thinned(settings: Settings, valid: "Layout") -> np.ndarray:
-    """Return the numbers of the validation samples that are kept, as `make_samples` thins them."""
-    groups = (-1, valid.counts[-1]) if "window" in settings else (valid.counts[0], -1)
-    return np.arange(valid.shape[0]).reshape(groups)[:, :: settings["valid_every"]].ravel()

@@ -12,9 +12,6 @@ from scoreda.diffusion import EDM, ConvNet1d, KarrasDenoiser, Prior, load_prior,
 from scoreda.errors import ScoredaError
 from scoreda.experiments.memory import draws_within, parse_size
 
-SMALL = ["system.trajectories=40", "system.states=5", "train.steps=6", "train.batch=8", "train.validate_every=3",
-         "network.width=4", "network.blocks=1", "system.spinup=1.0"]  # fmt: skip
-
 
 def make_prior():
     network, generator = ConvNet1d(width=64, blocks=1, kernel=3), torch.Generator().manual_seed(1)
@@ -64,19 +61,3 @@ def test_that_states_that_do_not_fit_are_refused_with_what_they_take(tmp_path, c
     words = ["sample", "lorenz96", "--number", "1000", "--size", "100000", "--out", str(tmp_path / "f.nc")]
     assert main([*words, "--memory", "1GB"]) == 2
     assert "2.46 GB" in capsys.readouterr().err
-
-
-def test_that_training_within_a_budget_reads_from_disk_and_learns_the_same(tmp_path):
-    losses = []
-    for name, budget in {"memory": [], "disk": ["--memory", "1kB"]}.items():
-        out = tmp_path / name
-        assert main(["train", "lorenz96", *SMALL, "--out", str(out), "--quiet", "--device", "cpu", *budget]) == 0
-        losses.append(np.genfromtxt(out / "metrics.csv", delimiter=",", names=True)["valid"])
-    np.testing.assert_allclose(*losses, rtol=1e-5)
-
-
-def test_that_a_dry_run_of_training_says_that_samples_stay_on_disk(capsys):
-    assert main(["train", "lorenz96", *SMALL, "--out", "x", "--dry-run", "--memory", "1kB"]) == 0
-    assert "stay on disk" in capsys.readouterr().out
-    assert main(["train", "lorenz96", *SMALL, "--out", "x", "--dry-run", "--memory", "8GB"]) == 0
-    assert "stay on disk" not in capsys.readouterr().out

@@ -8,13 +8,11 @@ import pytest
 import torch
 import xarray as xr
 
-from scoreda.cli import main
 from scoreda.datasets import Normaliser, read_parts, write_archive
 from scoreda.errors import ScoredaError
 from scoreda.experiments.config import Training, resolved
 from scoreda.experiments.training_data import make_samples, states_of_file
 from scoreda.experiments.training_stream import make_streamed_samples
-from scoreda.experiments.yaml_source import dump
 from scoreda.models import Lorenz96
 
 SYSTEM = {"model": {"size": 8}, "trajectories": 12, "states": 7, "interval": 2, "spinup": 2.0, "seed": 5}
@@ -105,33 +103,3 @@ def test_that_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] == pytest.approx(peaks[0], rel=0.1)
-
-
-LIMITED = {"harmonics": ({"harmonics": 1}, {}), "mask": ({}, {"mask": True})}
-
-
-@pytest.mark.parametrize("name", LIMITED)
-def test_that_what_takes_the_whole_file_is_refused_where_it_does_not_fit(tmp_path, capsys, name):
-    data, train = LIMITED[name]
-    write_field(tmp_path / "f.nc", ("time", "space"), (16, 6))
-    config = settings({"data": {"file": str(tmp_path / "f.nc"), "variable": "x"} | data}, train)
-    (tmp_path / "c.yaml").write_text(dump(config))
-    words = ["train", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "out"), "--quiet", "--memory", "1kB"]
-    assert main(words) == 2
-    said = capsys.readouterr().err
-    assert name in said and "--memory" in said
-    assert not (tmp_path / "out").exists()
-
-
-def test_that_training_on_a_file_that_does_not_fit_reads_from_disk_and_learns_the_same(tmp_path, capsys):
-    write_field(tmp_path / "f.nc", ("time", "lat", "space"), (24, 2, 6))
-    source = {"data": {"file": str(tmp_path / "f.nc"), "variable": "x"}, "window": {"frames": 3}}
-    (tmp_path / "c.yaml").write_text(dump(settings(source)))
-    words = ["train", str(tmp_path / "c.yaml"), "--quiet", "--device", "cpu", "--out"]
-    losses = []
-    for name, budget in {"memory": [], "disk": ["--memory", "1kB"]}.items():
-        assert main([*words, str(tmp_path / name), *budget]) == 0
-        losses.append(np.genfromtxt(tmp_path / name / "metrics.csv", delimiter=",", names=True)["valid"])
-    np.testing.assert_allclose(*losses, rtol=1e-5)
-    assert main([*words, "x", "--dry-run", "--memory", "1kB"]) == 0
-    assert "stay on disk" in capsys.readouterr().out

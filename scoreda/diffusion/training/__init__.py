@@ -2,6 +2,7 @@
 
 from scoreda.diffusion.training.archive_samples import ArchiveSamples
 from scoreda.diffusion.training.distributed import Ranks, process_group
+from scoreda.diffusion.training.footprint import footprint
 from scoreda.diffusion.training.levels import LEVELS
 from scoreda.diffusion.training.metrics import MetricsLog
 from scoreda.diffusion.training.preview import Preview
@@ -21,6 +22,7 @@ __all__ = [
     "TrainSettings",
     "Trainer",
     "deterministic",
+    "footprint",
     "process_group",
     "windows",
 ]

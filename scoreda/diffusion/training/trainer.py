@@ -56,6 +56,7 @@ class Trainer:
         settings: See `TrainSettings`.
         folder: Where `last.pt` and `metrics.jsonl` go.
         device: Any torch device.
+        at_once: Most samples that go through the network together, to save memory; the same up to rounding.
 
     Raises:
         ValueError: if the data are empty, do not fit the network, or hold NaN that `settings.mask` does not allow.
@@ -69,8 +70,10 @@ class Trainer:
         settings: TrainSettings,
         folder: Path,
         device: torch.device | str = "cpu",
+        at_once: int | None = None,
     ) -> None:
         self.settings, self.folder, self.device = settings, Path(folder), torch.device(device)
+        self.at_once = at_once
         self.ranks, self.metrics = Ranks.current(), MetricsLog(folder)
         self.data = _ready(data, denoiser.network, settings.mask).to(self.device)
         self.valid = prepared("valid", valid, denoiser.network, settings.mask).to(self.device)
@@ -181,13 +184,18 @@ class Trainer:
 
     def _backward(self, batch: Batch) -> Tensor:
         """Add the gradient of the mean loss, part by part; return the loss, detached."""
-        parts, losses = list(batch.parts(self.settings.accumulate)), []
+        parts, losses = self._parts(batch, self.settings.accumulate), []
         for part in parts:
             with nullcontext() if part is parts[-1] else unsynchronised(self.objective):
                 loss = self._loss(self.objective, part) * (len(part.x) / len(batch.x))
                 self.scaler.scale(loss).backward()
             losses.append(loss.detach())
         return torch.stack(losses).sum()
+
+    def _parts(self, batch: Batch, least: int = 1) -> list[Batch]:
+        """Return a batch in `least` parts, or more where that is too many samples at once."""
+        number = len(batch.x)
+        return list(batch.parts(max(least, -(-number // (self.at_once or number)))))
 
     def _loss(self, objective: nn.Module, batch: Batch) -> Tensor:
         precision = self.settings.precision
@@ -200,7 +208,8 @@ class Trainer:
         generator = torch.Generator(self.device).manual_seed(VALIDATION_SEED)
         objective, number = Objective(denoiser or self.averaged, self.settings.norm), len(self.valid)
         chunks = [self.valid.take(slice(k, k + VALIDATION_BATCH)) for k in range(0, number, VALIDATION_BATCH)]
-        losses = [self._loss(objective, self._batch(chunk, generator)) * len(chunk) for chunk in chunks]
+        batches = (self._batch(chunk, generator) for chunk in chunks)
+        losses = [self._loss(objective, part) * len(part.x) for batch in batches for part in self._parts(batch)]
         return float(torch.stack(losses).sum() / number)
 
     def state(self) -> dict[str, Any]:
