@@ -1,6 +1,6 @@
 """What a variable costs on domains of 40 to 1,000,000 of them, and how memory grows with files: one table.
 
-    python benchmarks/scale.py                    # eight minutes on one core; writes results/scale.csv and prints it
+    python benchmarks/scale.py                    # ten minutes on one core; writes results/scale.csv and prints it
     python benchmarks/scale.py --only network     # the rows of one kind of work
     python benchmarks/scale.py --only processes   # training by torchrun; wall time, so needs an idle machine
 
@@ -16,8 +16,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
+from typing import Any
 
 from result_tables import update_table
 
@@ -75,33 +77,46 @@ def step(size: int) -> tuple[float, str]:
     return 1e6 * timed(lambda: model.step(E)) / (size * 10), "us a variable"
 
 
-def letkf_of(size: int, blocks: int = 0) -> tuple[float, str]:
-    """Analyse ten members, every second variable observed, radius 4; whole, or in blocks."""
+def analysis(size: int, make: Callable[..., Any], block: int = 0) -> tuple[float, str]:
+    """Analyse ten members, every second variable observed; whole, or in blocks (two at least) one after the other."""
+    import dask
     import numpy as np
 
-    from scoreda.assimilation import LETKF, Decomposed
+    from scoreda.assimilation import Decomposed
     from scoreda.models import Lorenz96
     from scoreda.observations import EveryNth, GaussianError, Observation
 
-    rng, model = np.random.default_rng(1), Lorenz96(size=size)
-    method = LETKF(model, 4.0, rotate=True)
-    method = Decomposed(method, blocks) if blocks else method
+    rng, method = np.random.default_rng(1), make(Lorenz96(size=size))
+    method = Decomposed(method, max(2, size // block)) if block else method
     obs = Observation(0.0, rng.normal(3.0, 3.0, size // 2), EveryNth(size, 2), GaussianError(1.0, size // 2))
     state = method.init(rng.normal(3.0, 1.0, size=(10, size)))
-    return 1e6 * timed(lambda: method.step(state, obs, rng)) / size, "us a variable"
-
-
-def letkf(size: int) -> tuple[float, str]:
-    """Return the rate of the whole."""
-    return letkf_of(size)
-
-
-def letkf_blocks(size: int) -> tuple[float, str]:
-    """Return the rate in blocks of 4000 variables, or two, one after the other."""
-    import dask
-
     with dask.config.set(scheduler="synchronous"):
-        return letkf_of(size, max(2, size // 4000))
+        return 1e6 * timed(lambda: method.step(state, obs, rng)) / size, "us a variable"
+
+
+def make_letkf(model: Any) -> Any:
+    """Return the LETKF of radius 4."""
+    from scoreda.assimilation import LETKF
+
+    return LETKF(model, 4.0, rotate=True)
+
+
+def make_score(model: Any, **learned: Any) -> Any:
+    """Return the coupled score filter of radius 4: by itself, its Gaussian part."""
+    from scoreda.assimilation import CoupledScoreFilter
+
+    return CoupledScoreFilter(model, 4.0, **learned)
+
+
+def make_learned_score(model: Any) -> Any:
+    """Return the same with the shipped prior, and a climatology of 400 states."""
+    import numpy as np
+
+    from scoreda.datasets import climatology
+    from scoreda.diffusion import load_prior
+
+    climate = climatology(model, np.random.default_rng(2), samples=400)
+    return make_score(model, prior=load_prior("lorenz96"), climatology=climate, climate_radius=15.0)
 
 
 def archive(folder: Path, times: int) -> Path:
@@ -182,8 +197,12 @@ WORK: dict[str, tuple[Callable[[int], tuple[float, str]], tuple[int, ...]]] = {
     "network": (network, SIZES),
     "derivative": (derivative, SIZES),
     "step": (step, SIZES),
-    "letkf": (letkf, SIZES),
-    "letkf_blocks": (letkf_blocks, SIZES[1:]),
+    "letkf": (partial(analysis, make=make_letkf), SIZES),
+    "letkf_blocks": (partial(analysis, make=make_letkf, block=4000), SIZES[1:]),
+    "score": (partial(analysis, make=make_score), SIZES[:2]),
+    "score_blocks": (partial(analysis, make=make_score, block=200), SIZES[1:4]),
+    "learned_score": (partial(analysis, make=make_learned_score), SIZES[:2]),
+    "learned_score_blocks": (partial(analysis, make=make_learned_score, block=200), SIZES[1:3]),
     "simulate": (simulate, FILES),
     "train": (train, FILES),
     "assimilate": (assimilate, FILES),

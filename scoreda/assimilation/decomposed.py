@@ -194,7 +194,8 @@ def _tasks(
     padded = overlap(E, {0: 0, 1: halo}, {0: "none", 1: "periodic" if periodic else "none"}, allow_rechunk=False)
     # Not optimised each by itself, so that they share the pieces of a forecast that is yet to be computed.
     pieces, ends = padded.to_delayed(optimize_graph=False)[0], np.cumsum(E.chunks[1]).tolist()
-    known = {name: value.to_delayed(optimize_graph=False).item() for name, value in method.of_whole(E).items()}
+    whole = {name: value.to_delayed(optimize_graph=False).item() for name, value in method.of_whole(E).items()}
+    known = delayed(dict)(**whole)  # a task of its own: a dict of tasks costs all of the graph for every block
     for piece, size, end in zip(pieces, E.chunks[1], ends, strict=True):
         first, last = end - size - halo, end + halo
         if not periodic:

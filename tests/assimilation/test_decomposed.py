@@ -211,7 +211,7 @@ def test_that_processes_of_a_cluster_give_the_same_answer(learned):
         lambda method: method.step(make_state(), obs, np.random.default_rng(3)),
     )
     threads = analyse(score)[0].ensemble
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster):
         whole, cut = both(letkf, obs, blocks=4)
         processes = analyse(score)[0].ensemble
     np.testing.assert_allclose(cut[0], whole[0], rtol=0, atol=1e-12)

@@ -40,7 +40,7 @@ def threads():
 def client():
     """Two workers in threads of this process."""
     distributed = pytest.importorskip("distributed")
-    own = dict(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None)
+    own = dict(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0")
     with distributed.LocalCluster(**own) as cluster, distributed.Client(cluster) as client:
         yield client
 
@@ -167,7 +167,7 @@ def test_that_a_client_that_is_not_open_is_asked_for():
 def test_that_processes_of_a_cluster_keep_the_bits():
     distributed = pytest.importorskip("distributed")
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-    own = dict(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    own = dict(n_workers=2, threads_per_worker=1, dashboard_address=":0")
     with distributed.LocalCluster(**own) as cluster, distributed.Client(cluster):
         for model in (MODEL, RELAXED):
             assert run(OnDask(model)).equals(run(model))
