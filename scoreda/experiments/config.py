@@ -269,7 +269,7 @@ def load_experiments(paths: Sequence[Path | str], overrides: Sequence[str] = ())
         if len(same) > 1:
             raise ScoredaError(
                 f"{' and '.join(same)} are all called '{config.name}', and each would run into the folder of its name. "
-                "Give each file once, and each `name` to one of them, or run them one by one, with an --out of their own."
+                "Give each file once, and each `name` to one of them; or run them one by one, each with its own --out."
             )
     return found
 

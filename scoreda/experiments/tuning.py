@@ -18,7 +18,7 @@ from scoreda.experiments.method_settings import Settings
 
 __all__ = ["TRIAL_COLUMNS", "finals_of", "number_of_finals", "trial_rows", "trials_of", "tuned"]
 
-TRIAL_COLUMNS = ("case", "method", "trial", "round", "seed", "settings", "rmse_a", "diverged", "chosen")
+TRIAL_COLUMNS = ("case", "method", "trial", "round", "seed", "settings", "rmse_a", "diverged", "chosen", "at_edge")
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -78,10 +78,19 @@ def trial_rows(config: Experiment, trials: Rows, finals: Rows) -> list[dict[str,
                 for trial, values in enumerate(settings.trials()):
                     text = " ".join(f"{key}={value}" for key, value in values.items())
                     known: dict[str, Any] = dict(case=name, method=method, trial=trial, round=number, settings=text)
-                    known["chosen"] = "yes" if trial == best else ""
+                    if trial == best:
+                        known |= dict(chosen="yes", at_edge=" ".join(_at_edge(settings, values)))
                     scores = _scores(name, method, trial, rows)
                     found += [known | {key: row.get(key) for key in ("seed", "rmse_a", "diverged")} for row in scores]
     return found
+
+
+def _at_edge(settings: Settings, values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the settings whose values are the lowest or the highest of three numbers or more: beyond may be better."""
+    for name, tried in (settings.tune or {}).items():
+        numbers = [value for value in tried if isinstance(value, int | float) and not isinstance(value, bool)]
+        if len(numbers) == len(tried) > 2 and values[name] in (min(numbers), max(numbers)):
+            yield name
 
 
 def _tuned_methods(case: Case) -> Iterator[tuple[str, Settings]]:

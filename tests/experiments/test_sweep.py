@@ -14,7 +14,7 @@ from scoreda.experiments.folder import RunFolder
 from scoreda.experiments.report import write_report
 from scoreda.experiments.run import run_experiment, run_experiments, score_folder
 from scoreda.experiments.sweep import Sweep
-from scoreda.experiments.tuning import finals_of, number_of_finals, trials_of, tuned
+from scoreda.experiments.tuning import finals_of, number_of_finals, trial_rows, trials_of, tuned
 
 GRID = {"kind": "letkf", "tune": {"radius": [2.0, 4.0], "inflation": [1.0, 1.05, 30.0]}}
 
@@ -196,6 +196,28 @@ def test_that_the_first_of_equal_finalists_wins_whatever_the_trials_said(errors,
     method = tuned(config, trials, finals).cases["one"].methods["letkf"]
     assert method == config.cases["one"].methods["letkf"].changed(method_trials(config)[best])
     assert not tuned(config, trials, finals[1:]).cases["one"].methods
+
+
+RADII = [8.0, 2.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("tune", "edges"),
+    [
+        ({"radius": RADII}, {0: "radius", 1: "radius", 2: ""}),
+        ({"radius": RADII, "inflation": [1.0, 1.05, 1.1]}, {0: "radius inflation", 4: "radius", 6: "inflation", 7: ""}),
+        ({"radius": RADII[:2]}, {0: "", 1: ""}),
+        ({"radius": [4.0], "rotate": [False, True, False]}, {0: "", 1: ""}),
+    ],
+)
+def test_that_the_tuning_tells_whether_the_best_value_is_at_the_end_of_its_grid(tune, edges):
+    config = experiment({"letkf": {"kind": "letkf", "tune": tune}})
+    number = len(method_trials(config))
+    for best, edge in edges.items():
+        scores = tuning_rows({k: 0.1 if k == best else 0.2 + 0.01 * k for k in range(number)})
+        rows = trial_rows(config, scores, scores)
+        assert {row.get("at_edge", "") for row in rows if row.get("chosen") == "yes"} == {edge}
+        assert not any(row.get("at_edge") for row in rows if row["trial"] != best)
 
 
 def test_that_the_time_left_says_of_which_round_it_is(tmp_path, caplog):
