@@ -27,7 +27,8 @@ class BootstrapPF:
         shrinkage: Draw the particles in towards their mean by what the kernel adds, so that their covariance is kept:
             closer to the posterior with many members, lost more easily with few.
         threshold: Resample when the effective sample size is below this share of the members; 1 always, 0 never.
-        duplicates_only: Leave the first offspring of each particle in its place, without a kernel.
+        duplicates_only: Leave the first offspring of each particle in its place, without a kernel. Bandwidths are then
+            larger; on three variables, with a threshold of 0.2 to 0.3, 1 for 100 members, 0.4 for 800, 0.2 for 4000.
 
     Exact when: N -> inf and bandwidth 0; error O(N^-1/2), growing exponentially with the number of observations.
     Source: Gordon et al. (1993), https://doi.org/10.1049/ip-f-2.1993.0015
