@@ -1,7 +1,7 @@
 """The assimilation cycle over a twin experiment or a user's observations."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from tqdm.auto import tqdm
 from scoreda.assimilation.persistence import settings_of, state_from_dataset, state_to_dataset
 from scoreda.assimilation.protocol import Method, State
 from scoreda.assimilation.streamed import DIMS, streamed_rows, write_header
-from scoreda.datasets import climate_states, model_of, observations, open_dataset, write_dataset
+from scoreda.datasets import climate_states, model_of, open_dataset, write_dataset
+from scoreda.datasets.batches import Batches
 from scoreda.datasets.layout import flat_dataset, replacing
 from scoreda.datasets.provenance import derived, to_json
 from scoreda.datasets.simulate import initial_time_of
@@ -84,11 +85,12 @@ class _Run:
     rows: dict[str, Any] = field(default_factory=dict)
     new_rows: Rows = rows_in_memory
 
-    def advance(self, batches: Sequence[Observation]) -> None:
+    def advance(self, batches: Batches) -> None:
         """Run the remaining cycles, or up to the one that diverges."""
-        left = tqdm(batches[self.done : self.cycles], desc=self.method.name, unit="cycle", disable=None)
+        left = batches.between(self.done, self.cycles)
+        todo = self.cycles - self.done
         with np.errstate(over="ignore", invalid="ignore"):
-            for obs in left:
+            for obs in tqdm(left, total=todo, desc=self.method.name, unit="cycle", disable=None):
                 self._step(obs)
                 if self.diverged >= 0:
                     return
@@ -174,12 +176,12 @@ def assimilate(
         ValueError: if the ensemble, `rng` or `cycles` does not fit.
         ScoredaError: if the twin does not.
     """
-    batches = list(observations(twin, operator, error))
+    batches = Batches(twin, operator, error)
     return _finish(_started(batches, twin, method, ensemble, rng, cycles), batches, twin, checkpoint)
 
 
 def _started(
-    batches: Sequence[Observation],
+    batches: Batches,
     twin: xr.Dataset,
     method: Method,
     ensemble: np.ndarray,
@@ -208,14 +210,14 @@ def assimilate_to(
 ) -> None:
     """Run as `assimilate` does, but write every cycle to `path` when it is done: memory does not grow with ensembles.
 
-    The file is the Dataset of `assimilate`; it appears under its name when it is complete. The observations are in
-    memory; the truth is too, unless `twin` was opened with `open_dataset(path, chunks={"time": 64})`.
+    The file is the Dataset of `assimilate`; it appears under its name when it is complete. Truth and observations of a
+    `twin` that was opened with `open_dataset(path)` are read some times at a time.
 
     Args:
         path: A netCDF file.
         twin, method, ensemble, rng, cycles, operator, error: As in `assimilate`, as are the errors.
     """
-    batches = list(observations(twin, operator, error))
+    batches = Batches(twin, operator, error)
     run = _started(batches, twin, method, ensemble, rng, cycles)
     with replacing(path) as partial:
         with streamed_rows(partial) as run.new_rows:
@@ -251,7 +253,7 @@ def resume(
             operator does not fit the states.
         ValueError: if `cycles` lies before the checkpoint or after the last observation.
     """
-    batches = list(observations(twin, operator, error))
+    batches = Batches(twin, operator, error)
     with open_dataset(path, needs=("state_ensemble", "obs", "analysis")) as ds:
         _check_checkpoint(ds, twin, method, path)
         state, rng = state_from_dataset(ds, operator)
@@ -261,7 +263,7 @@ def resume(
     return _finish(run, batches, twin, checkpoint)
 
 
-def _stop(batches: Sequence[Observation], cycles: int | None, least: int = 1) -> int:
+def _stop(batches: Batches, cycles: int | None, least: int = 1) -> int:
     """Return the number of cycles to run in all."""
     stop = len(batches) if cycles is None else cycles
     if not least <= stop <= len(batches):
@@ -269,8 +271,8 @@ def _stop(batches: Sequence[Observation], cycles: int | None, least: int = 1) ->
     return stop
 
 
-def _check_sizes(batches: Sequence[Observation], state: State) -> None:
-    takes, size = batches[0].operator.state_size, state.ensemble.shape[1]
+def _check_sizes(batches: Batches, state: State) -> None:
+    takes, size = batches.operator.state_size, state.ensemble.shape[1]
     if takes != size:
         raise ScoredaError(
             f"the operator takes {takes} variables, the states have {size}. Pass an operator of state_size={size}."
@@ -291,7 +293,7 @@ def _check_checkpoint(ds: xr.Dataset, twin: xr.Dataset, method: Method, path: Pa
         raise ScoredaError(f"'{path}' is a run over other observations. Pass the twin it was made with.")
 
 
-def _finish(run: _Run, batches: Sequence[Observation], twin: xr.Dataset, checkpoint: Path | str | None) -> xr.Dataset:
+def _finish(run: _Run, batches: Batches, twin: xr.Dataset, checkpoint: Path | str | None) -> xr.Dataset:
     """Run to the end, leave the checkpoint, return the Dataset."""
     if run.diverged < 0:
         run.advance(batches)

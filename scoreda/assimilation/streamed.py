@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from scoreda.datasets.layout import described
+from scoreda.datasets.rows import new_rows, times_at_once
 
 __all__ = ["DIMS", "streamed_rows", "write_header"]
 
@@ -43,6 +44,22 @@ def streamed_rows(path: Path) -> Iterator[Callable[[str, tuple[int, ...]], Any]]
 
 
 def write_header(ds: xr.Dataset, sizes: Mapping[str, int], path: Path) -> None:
-    """Add variables, attributes and the indices of `sizes` to a file of rows; what is chunked passes chunk by chunk."""
+    """Add variables, attributes and the indices of `sizes` to a file of rows; what has times passes some at a time."""
     ds = ds.drop_encoding().assign_coords({dim: (dim, np.arange(n), described(dim)) for dim, n in sizes.items()})
+    long = [
+        str(name) for name, variable in ds.variables.items() if variable.dims[:1] == ("time",) and variable.ndim > 1
+    ]
+    copy_rows({name: ds.variables[name] for name in long}, path)
+    ds = ds.drop_vars(long)
     ds.to_netcdf(path, mode="a", encoding={str(name): {"_FillValue": None} for name in ds.indexes})
+
+
+def copy_rows(variables: Mapping[str, xr.Variable], path: Path) -> None:
+    """Add variables `(time, ...)` to a file, some times in memory at once."""
+    from netCDF4 import Dataset
+
+    with Dataset(path, "a") as file:
+        for name, rows in variables.items():
+            made, step = new_rows(file, name, rows.sizes, rows.dtype), times_at_once(math.prod(rows.shape[1:]))
+            for k in range(0, len(rows), step):
+                made[k : k + step] = rows[k : k + step].values

@@ -1,30 +1,21 @@
 """Twin experiments: a known truth, and observations of it with known errors."""
 
-import json
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
+from scoreda.datasets.batches import attribute, spec_of
 from scoreda.datasets.climatology import climate_states
-from scoreda.datasets.layout import check_finite, flat_dataset, model_times, provenance
+from scoreda.datasets.layout import check_finite, flat_dataset, model_times, provenance, replacing, write_dataset
 from scoreda.datasets.provenance import to_json
-from scoreda.errors import ScoredaError, suggest
+from scoreda.datasets.rows import new_rows, times_at_once
 from scoreda.models import Model, from_spec, seeded
-from scoreda.observations import (
-    ErrorModel,
-    GaussianError,
-    MovingSites,
-    Network,
-    Observation,
-    Operator,
-    error_from_spec,
-    operator_at,
-    operator_from_spec,
-)
+from scoreda.observations import GaussianError, MovingSites, Network
 
-__all__ = ["attribute", "initial_time_of", "model_of", "observations", "simulate", "truth_model_of", "twin_dataset"]
+__all__ = ["initial_time_of", "model_of", "simulate", "simulate_to", "truth_model_of", "twin_dataset"]
 
 
 def simulate(
@@ -55,18 +46,97 @@ def simulate(
         ValueError: if the sizes, the times, `cycles` or `missing` do not fit.
         ScoredaError: if the model blows up.
     """
-    carried = assimilation_model or model
-    kept = _check_request(model, carried, network, cycles, missing)
-    start, errors, gaps, noise = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(4))
-    initial = climate_states(model, 1, start, spinup)[0]
-    truth = _trajectory(seeded(model, noise), initial, _steps(model, network, cycles))[:, :kept]
-    times = network.observation_times(cycles)
-    obs = np.stack([network.at(time)(x) + network.error.sample(errors) for time, x in zip(times, truth, strict=True)])
-    obs[gaps.random(obs.shape) < missing] = np.nan
-    specs = _configuration(model, network, carried) | dict(cycles=cycles, spinup=spinup, missing=missing)
-    attrs = provenance(f"{model.name} twin experiment", seed, **specs)
-    attrs |= {} if carried is model else {"truth_model": to_json(model.spec())}
-    return twin_dataset(carried, network, times, obs, truth, initial[:kept], attrs=attrs)
+    run = _Simulation.of(model, network, cycles, seed, spinup, missing, assimilation_model)
+    (truth, obs), *_ = run.parts(cycles)
+    return run.dataset(truth, obs)
+
+
+def simulate_to(
+    path: Path | str,
+    model: Model,
+    network: Network,
+    cycles: int,
+    seed: int,
+    spinup: float = 20.0,
+    missing: float = 0.0,
+    assimilation_model: Model | None = None,
+) -> None:
+    """Simulate as `simulate` does, but write some times at a time to `path`: memory does not grow with the cycles.
+
+    The file is the Dataset of `simulate`, to the bit; it appears under its name when it is complete.
+
+    Args:
+        path: A netCDF file.
+        model, network, cycles, seed, spinup, missing, assimilation_model: As in `simulate`, as are the errors.
+    """
+    from netCDF4 import Dataset
+
+    run = _Simulation.of(model, network, cycles, seed, spinup, missing, assimilation_model)
+    first, step = 0, times_at_once(model.size + network.operator.size)
+    with replacing(path) as partial:
+        write_dataset(run.dataset(), partial)
+        with Dataset(partial, "a") as file:
+            truth = new_rows(file, "truth", {"time": cycles, "space": run.kept})
+            obs = new_rows(file, "obs", {"time": cycles, "obs": network.operator.size})
+            for x, y in run.parts(step):
+                truth[first : first + len(x)], obs[first : first + len(y)] = x, y
+                first += len(x)
+
+
+class _Simulation(NamedTuple):
+    """A twin that is simulated: its parts are drawn in order, and together are the same whatever their length."""
+
+    model: Model
+    carried: Model
+    network: Network
+    cycles: int
+    kept: int
+    missing: float
+    initial: np.ndarray
+    errors: np.random.Generator
+    gaps: np.random.Generator
+    attrs: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        model: Model,
+        network: Network,
+        cycles: int,
+        seed: int,
+        spinup: float,
+        missing: float,
+        assimilation_model: Model | None,
+    ) -> "_Simulation":
+        """Return a simulation at its beginning; arguments and errors are those of `simulate`."""
+        carried = assimilation_model or model
+        kept = _check_request(model, carried, network, cycles, missing)
+        start, errors, gaps, noise = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(4))
+        initial = climate_states(model, 1, start, spinup)[0]
+        specs = _configuration(model, network, carried) | dict(cycles=cycles, spinup=spinup, missing=missing)
+        attrs = provenance(f"{model.name} twin experiment", seed, **specs)
+        attrs |= {} if carried is model else {"truth_model": to_json(model.spec())}
+        return cls(seeded(model, noise), carried, network, cycles, kept, missing, initial, errors, gaps, attrs)
+
+    def parts(self, most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield truth `(times, Nx)` and observations `(times, Ny)` of at most so many times each; only once."""
+        steps, times = _steps(self.model, self.network, self.cycles), self.network.observation_times(self.cycles)
+        x = self.initial
+        for first in range(0, self.cycles, most):
+            truth = _trajectory(self.model, x, steps[first : first + most], first)
+            x = truth[-1]
+            yield truth[:, : self.kept], self._observed(times[first : first + most], truth[:, : self.kept])
+
+    def _observed(self, times: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        at, error = self.network.at, self.network.error
+        obs = np.stack([at(time)(x) + error.sample(self.errors) for time, x in zip(times, truth, strict=True)])
+        obs[self.gaps.random(obs.shape) < self.missing] = np.nan
+        return obs
+
+    def dataset(self, truth: np.ndarray | None = None, obs: np.ndarray | None = None) -> xr.Dataset:
+        """Return the Dataset of truth and observations, or what it has besides."""
+        times, initial = self.network.observation_times(self.cycles), self.initial[: self.kept]
+        return twin_dataset(self.carried, self.network, times, obs, truth, initial, attrs=self.attrs)
 
 
 def _configuration(model: Model, network: Network, carried: Model) -> dict[str, Any]:
@@ -117,13 +187,13 @@ def _whole_steps(model: Model, interval: float) -> int:
     return steps
 
 
-def _trajectory(model: Model, initial: np.ndarray, steps: list[int]) -> np.ndarray:
-    """Return the states `(cycles, Nx)` after each number of further steps."""
+def _trajectory(model: Model, initial: np.ndarray, steps: list[int], first: int = 0) -> np.ndarray:
+    """Return the states `(cycles, Nx)` after each number of further steps; the cycles count from `first`."""
     truth = np.empty((len(steps), model.size))
     E = initial[None]
     for k, number in enumerate(steps):
         truth[k] = E = model.step(E, number)
-    check_finite(truth, f"the model {model.name}, cycle")
+    check_finite(truth, f"the model {model.name}, cycle", first)
     return truth
 
 
@@ -131,7 +201,7 @@ def twin_dataset(
     model: Model,
     network: Network,
     times: np.ndarray,
-    obs: np.ndarray,
+    obs: np.ndarray | None,
     truth: np.ndarray | None = None,
     initial: np.ndarray | None = None,
     initial_time: float = 0.0,
@@ -143,7 +213,7 @@ def twin_dataset(
         model: For methods to use; its `spec` is kept, so that `model_of` rebuilds it.
         network: Its operator, errors and interval are kept, so that `observations` rebuilds them.
         times: Observation times `(time,)`, model time units.
-        obs: Observations `(time, Ny)`, NaN where missing.
+        obs: Observations `(time, Ny)`, NaN where missing; None for the layout without them.
         truth: True states `(time, Nx)`.
         initial: True state `(Nx,)` at `initial_time`.
         initial_time: When ensembles start; before `times[0]`.
@@ -176,64 +246,14 @@ def _locations(network: Network, times: np.ndarray) -> tuple[Any, np.ndarray | N
     return "obs", network.operator.locations
 
 
-def observations(
-    twin: xr.Dataset, operator: Operator | MovingSites | None = None, error: ErrorModel | None = None
-) -> Iterator[Observation]:
-    """Iterate over the observations of a twin, one batch per time.
-
-    Args:
-        twin: A twin experiment, or a user's file in its layout.
-        operator: In place of the one in the attributes; needed where that was a user's callable.
-        error: In place of the one in the attributes.
-
-    Raises:
-        ScoredaError: at once, if `obs` is missing, of the wrong shape, empty or infinite, or the operator is not known.
-    """
-    values = _check_values(twin)
-    operator = operator or operator_from_spec(_spec(twin, "operator"))
-    if values.shape[1] != operator.size:
-        raise ScoredaError(
-            f"`obs` has {values.shape[1]} values per time, the operator {operator.size}. Mark missing values with NaN "
-            "instead of leaving them out, or pass the operator= that fits."
-        )
-    error = error or _error_of(twin, operator.size)
-    return (
-        Observation(float(time), y, operator_at(operator, time), error)
-        for time, y in zip(model_times(twin), values, strict=True)
-    )
-
-
-def _error_of(twin: xr.Dataset, size: int) -> ErrorModel:
-    """Return the error model in the attributes; a variance alone is that of Gaussian errors."""
-    if "obs_error" in twin.attrs:
-        return error_from_spec(json.loads(twin.attrs["obs_error"]))
-    return GaussianError(attribute(twin, "obs_variance", "error=GaussianError(variance, size)"), size)
-
-
-def _check_values(twin: xr.Dataset) -> np.ndarray:
-    """Return `obs` as float64 `(time, Ny)`; ScoredaError if it is not fit for use."""
-    if "obs" not in twin.variables:
-        raise ScoredaError(f"the dataset has no variable 'obs'; {suggest('obs', map(str, twin.variables))}")
-    if twin["obs"].dims != ("time", "obs"):
-        raise ScoredaError(f"`obs` must have dims (time, obs), got {twin['obs'].dims}. Transpose or rename them.")
-    if twin["obs"].dtype.kind not in "fiu":
-        raise ScoredaError(f"`obs` must hold numbers, got {twin['obs'].dtype}. Convert them, with NaN where missing.")
-    values = twin["obs"].values.astype(np.float64)
-    if np.isnan(values).all():
-        raise ScoredaError("`obs` holds nothing but NaN. There is nothing to assimilate.")
-    if np.isinf(values).any():
-        raise ScoredaError("`obs` holds infinite values. Mark missing values with NaN.")
-    return values
-
-
 def model_of(twin: xr.Dataset) -> Model:
     """Rebuild the model that methods shall use on `twin`; ScoredaError if only its code can."""
-    return from_spec(_spec(twin, "model"))
+    return from_spec(spec_of(twin, "model"))
 
 
 def truth_model_of(twin: xr.Dataset) -> Model:
     """Rebuild the model that made the truth of `twin`; ScoredaError if only its code can."""
-    return from_spec(_spec(twin, "truth_model" if "truth_model" in twin.attrs else "model"))
+    return from_spec(spec_of(twin, "truth_model" if "truth_model" in twin.attrs else "model"))
 
 
 def initial_time_of(twin: xr.Dataset) -> float:
@@ -243,19 +263,3 @@ def initial_time_of(twin: xr.Dataset) -> float:
     times = model_times(twin)
     interval = times[1] - times[0] if len(times) > 1 else attribute(twin, "interval")
     return float(times[0] - twin.attrs.get("interval", interval))
-
-
-def attribute(twin: xr.Dataset, name: str, instead: str = "") -> Any:
-    """Return an attribute of a twin; ScoredaError if it is missing, naming the argument that would do `instead`."""
-    if name not in twin.attrs:
-        fix = f"Pass {instead}" if instead else "Make it with `twin_dataset`"
-        raise ScoredaError(f"the dataset has no attribute '{name}'. {fix}, or set twin.attrs['{name}'].")
-    return twin.attrs[name]
-
-
-def _spec(twin: xr.Dataset, name: str) -> dict[str, Any]:
-    """Return the model's or operator's settings from the attributes."""
-    spec = json.loads(attribute(twin, name, f"{name}="))
-    if spec is None:
-        raise ScoredaError(f"the {name} of this twin was a user's callable, which a file cannot hold. Pass {name}=.")
-    return spec

@@ -24,7 +24,9 @@ def start(twin):
 
 @pytest.mark.parametrize("cycles", [None, 7])
 @pytest.mark.parametrize("chunks", [None, {"time": 5}])
-def test_that_a_streamed_run_is_the_run_in_memory_to_the_bit(twin, tmp_path, cycles, chunks):
+@pytest.mark.parametrize("values", [30, 10**6])
+def test_that_a_streamed_run_is_the_run_in_memory_to_the_bit(twin, tmp_path, monkeypatch, cycles, chunks, values):
+    monkeypatch.setattr("scoreda.datasets.rows.PART_VALUES", values)
     write_dataset(twin, tmp_path / "twin.nc")
     method = LETKF(MODEL, 3.0, rotate=True)
     with open_dataset(tmp_path / "twin.nc", chunks=chunks) as file:

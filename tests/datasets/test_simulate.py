@@ -2,16 +2,19 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from scoreda.datasets import (
     model_of,
     observations,
     open_dataset,
     simulate,
+    simulate_to,
     truth_model_of,
     twin_dataset,
     write_dataset,
 )
+from scoreda.datasets.batches import Batches
 from scoreda.errors import ScoredaError
 from scoreda.models import (
     AdditiveError,
@@ -230,3 +233,60 @@ def test_that_a_senseless_request_is_refused(change, message):
 def test_that_a_bad_file_of_the_user_is_refused_before_the_first_observation(spoil, message):
     with pytest.raises(ScoredaError, match=message):
         observations(spoil(make_twin()))
+
+
+# Twins that are written, and observations that are read, some times at a time.
+
+NOISY = WithModelError(Lorenz96(8), AdditiveError(0.1 * np.eye(8)))
+STREAMED = {
+    "plain": (Lorenz96(8), make_network(), {}),
+    "gaps": (Lorenz96(8), make_network(), {"missing": 0.4}),
+    "random model": (NOISY, make_network(), {}),
+    "two scales": (
+        TwoScaleLorenz96(4, 3, dt=0.005),
+        Network(Identity(4), GaussianError(1.0, 4), 0.1),
+        {"assimilation_model": TruncatedLorenz96(4)},
+    ),
+    "moving sites": (Lorenz96(8), Network(MovingSites(8, 3, seed=1), StudentTError(1.0, 3), 0.1), {}),
+    "irregular times": (
+        Lorenz96(8),
+        Network(Identity(8), GaussianError(1.0, 8), times=list(0.05 * np.cumsum(1 + np.arange(30) % 3))),
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STREAMED)
+@pytest.mark.parametrize("values", [1, 50, 10**6])
+def test_that_a_twin_written_in_parts_is_the_twin_to_the_bit(tmp_path, monkeypatch, name, values):
+    monkeypatch.setattr("scoreda.datasets.rows.PART_VALUES", values)
+    model, network, settings = STREAMED[name]
+    whole = simulate(model, network, 30, 3, **settings)
+    simulate_to(tmp_path / "t.nc", model, network, 30, 3, **settings)
+    write_dataset(whole, tmp_path / "w.nc")
+    with open_dataset(tmp_path / "t.nc") as parts, open_dataset(tmp_path / "w.nc") as ds:
+        assert parts.attrs.pop("history")[20:] == ds.attrs.pop("history")[20:]
+        xr.testing.assert_identical(parts.load(), ds.load())
+        assert {name: parts[name].dtype for name in parts.variables} == {name: ds[name].dtype for name in ds.variables}
+
+
+@pytest.mark.parametrize("values", [1, 50, 10**6])
+def test_that_observations_of_a_file_read_in_parts_are_the_observations(tmp_path, monkeypatch, values):
+    twin = simulate(Lorenz96(8), make_network(), 30, 3, missing=0.2)
+    whole = list(observations(twin))
+    monkeypatch.setattr("scoreda.datasets.rows.PART_VALUES", values)
+    write_dataset(twin, tmp_path / "t.nc")
+    with open_dataset(tmp_path / "t.nc") as file:
+        parts, later = list(observations(file)), list(Batches(file).between(11, 17))
+    assert [obs.time for obs in parts] == [obs.time for obs in whole]
+    np.testing.assert_array_equal([obs.values for obs in parts], [obs.values for obs in whole])
+    np.testing.assert_array_equal([obs.values for obs in later], [obs.values for obs in whole[11:17]])
+
+
+def test_that_a_model_that_blows_up_late_leaves_no_file_and_tells_the_cycle(tmp_path, monkeypatch):
+    monkeypatch.setattr("scoreda.datasets.rows.PART_VALUES", 40)
+    growing = UserModel(lambda E: 1e100 * (1 + E**2), 4, random_states=lambda n, rng: np.zeros((n, 4)))
+    network = Network(Identity(4), GaussianError(1.0, 4), 1.0)
+    with pytest.raises(ScoredaError, match=r"cycle: NaN or Inf at index"), np.errstate(over="ignore"):
+        simulate_to(tmp_path / "t.nc", growing, network, 20, 1, spinup=0.0)
+    assert not list(tmp_path.iterdir())
