@@ -1,7 +1,10 @@
 """The twins of every case: simulated, or made of a file of observations."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["make_twins", "twin_files", "twin_of_seed"]
 
+Write = Callable[[Path], None]
+
 
 def make_twins(config: Experiment, folder: RunFolder, overwrite: bool = False) -> list[Path]:
     """Claim the folder, write the twins that are missing, and return their paths.
@@ -27,21 +32,38 @@ def make_twins(config: Experiment, folder: RunFolder, overwrite: bool = False) -
         ScoredaError: if a file of observations does not fit its case, a model blows up, or the folder is another run's
             or cannot be written to; nothing is written then.
     """
-    from scoreda.datasets import write_dataset
     from scoreda.datasets.layout import check_writable
 
     given = {name: _observed(case) for name, case in config.cases.items() if case.observations.file}
     folder.check(resolved(config), overwrite, completed)
-    makers = dict(_makers(config, folder, given))
-    for path in {path.parent: path for path in reversed(makers)}.values():
-        if overwrite or not path.is_file():
-            makers[path] = _keeper(makers[path]())
+    writers = dict(_writers(config, folder, given))
+    firsts = {path.parent: path for path in reversed(writers)}.values()
+    missing = [path for path in firsts if overwrite or not path.is_file()]
+    with _scratch(folder.path) if missing else nullcontext(folder.path) as scratch:
+        made = {path: scratch / f"{number}.nc" for number, path in enumerate(missing)}
+        for path, where in made.items():
+            writers[path](where)
             check_writable(path)
-    folder.claim(resolved(config), overwrite, completed)
-    for path, make in makers.items():
+        folder.claim(resolved(config), overwrite, completed)
+        for path, where in made.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            where.replace(path)
+    for path, write in writers.items():
         if not path.is_file():
-            write_dataset(make(), path)
-    return list(makers)
+            write(path)
+    return list(writers)
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """Yield a hidden folder on the disk of `folder`, which stays as it is; it is removed at the end."""
+    beside = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    try:
+        hidden = TemporaryDirectory(dir=beside, prefix=".twins-")
+    except OSError as error:
+        raise ScoredaError(f"cannot write '{folder}': {error.strerror}. Choose a folder you may write to.") from error
+    with hidden:
+        yield Path(hidden.name)
 
 
 def twin_files(config: Experiment, folder: RunFolder, case: str) -> Iterator[tuple[int, Path]]:
@@ -53,24 +75,26 @@ def twin_files(config: Experiment, folder: RunFolder, case: str) -> Iterator[tup
 
 def twin_of_seed(config: Experiment, case: str, seed: int) -> "xr.Dataset":
     """Simulate the twin of a case that belongs to a seed, where every seed has its own."""
-    return _simulated(config.cases[case], _seed_of_twin(config.twin_seed, seed))
+    from scoreda.datasets import simulate
+
+    return simulate(**_simulation(config.cases[case], _seed_of_twin(config.twin_seed, seed)))
 
 
-def _makers(config: Experiment, folder: RunFolder, given: dict[str, "xr.Dataset"]) -> Iterator[Any]:
-    """Yield the path of each twin and what makes it."""
+def _writers(config: Experiment, folder: RunFolder, given: dict[str, "xr.Dataset"]) -> Iterator[tuple[Path, Write]]:
+    """Yield the path of each twin and what writes it."""
     for name, case in config.cases.items():
         for seed, path in twin_files(config, folder, name):
             shared = path == folder.twin(name)
             twin_seed = config.twin_seed if shared else _seed_of_twin(config.twin_seed, seed)
-            yield path, _maker(case, twin_seed, given.get(name))
+            yield path, _writer(case, twin_seed, given.get(name))
 
 
-def _maker(case: Case, seed: int, given: "xr.Dataset | None") -> Callable[[], "xr.Dataset"]:
-    return lambda: _simulated(case, seed) if given is None else given
+def _writer(case: Case, seed: int, given: "xr.Dataset | None") -> Write:
+    from scoreda.datasets import simulate_to, write_dataset
 
-
-def _keeper(twin: "xr.Dataset") -> Callable[[], "xr.Dataset"]:
-    return lambda: twin
+    if given is not None:
+        return partial(write_dataset, given)
+    return lambda path: simulate_to(path, **_simulation(case, seed))
 
 
 def _seed_of_twin(twin_seed: int, seed: int) -> int:
@@ -78,13 +102,18 @@ def _seed_of_twin(twin_seed: int, seed: int) -> int:
     return int(np.random.SeedSequence([twin_seed, seed]).generate_state(1)[0])
 
 
-def _simulated(case: Case, seed: int) -> "xr.Dataset":
-    from scoreda.datasets import simulate
-
-    carried, missing = case.model.build(), case.observations.missing
-    truth = case.truth.build() if case.truth else carried
-    network = case.observations.build(carried.size)
-    return simulate(truth, network, case.length or 0, seed, case.spinup, missing, carried if case.truth else None)
+def _simulation(case: Case, seed: int) -> dict[str, Any]:
+    """Return the arguments of `simulate`."""
+    carried = case.model.build()
+    return dict(
+        model=case.truth.build() if case.truth else carried,
+        network=case.observations.build(carried.size),
+        cycles=case.length or 0,
+        seed=seed,
+        spinup=case.spinup,
+        missing=case.observations.missing,
+        assimilation_model=carried if case.truth else None,
+    )
 
 
 def _observed(case: Case) -> "xr.Dataset":
