@@ -220,10 +220,14 @@ class InitialSection(Section):
 
 
 class ExpectedSection(Section):
-    """A published or measured score, to stand beside ours, and where it is from."""
+    """A published or measured score, to stand beside ours, and where it is from.
+
+    `locked` says that it leaves out the cycles in which the filter had lost the truth.
+    """
 
     rmse_a: Positive
     source: str
+    locked: bool = False
 
     def _checks(self) -> Iterable[Problems]:
         return (self._problems_of_source(),)

@@ -61,6 +61,7 @@ class Result:
         rmse_of: RMSE of the analysis by seed, of the runs that did not diverge.
         members, tuning, source: As in `scores.csv`.
         expected: RMSE of the analysis elsewhere; NaN if none is known.
+        expected_locked: Whether that leaves out the cycles in which the filter had lost the truth.
     """
 
     method: str
@@ -73,6 +74,7 @@ class Result:
     members: str
     tuning: str
     expected: float
+    expected_locked: bool
     source: str
 
     @classmethod
@@ -92,6 +94,7 @@ class Result:
             members=first.get("members", ""),
             tuning=first.get("tuning", ""),
             expected=number(first, "expected"),
+            expected_locked=first.get("expected_locked") == "yes",
             source=first.get("source", ""),
         )
 
@@ -99,6 +102,11 @@ class Result:
     def rmse(self) -> Score:
         """RMSE of the analysis."""
         return self.scores["rmse_a"]
+
+    @property
+    def compared(self) -> Score:
+        """What stands beside the expected one."""
+        return self.scores["rmse_locked"] if self.expected_locked else self.rmse
 
     @property
     def failed(self) -> int:
@@ -149,12 +157,13 @@ def verdict(result: Result) -> str:
     """Return how the RMSE compares with the expected one: "meets", "better", "falls short", or nothing if unknown.
 
     Meets: within two standard errors, taken as at least 5 % and at most 10 %. A method that lost a run falls
-    short, whatever the others scored.
+    short, whatever the others scored. Where the expected one is of the time while locked, so is the RMSE.
     """
-    if math.isnan(result.expected) or (math.isnan(result.rmse.mean) and not result.lost):
+    found = result.compared
+    if math.isnan(result.expected) or (math.isnan(found.mean) and not result.lost):
         return ""
-    error = 0.0 if math.isnan(result.rmse.error) else result.rmse.error
-    difference = result.rmse.mean / result.expected - 1
+    error = 0.0 if math.isnan(found.error) else found.error
+    difference = found.mean / result.expected - 1
     if result.lost or difference > (tolerance := min(max(TOLERANCE, 2 * error / result.expected), MOST_TOLERANCE)):
         return "falls short"
     return "better" if difference < -tolerance else "meets"

@@ -105,7 +105,8 @@ def _expected(result: Result) -> Html:
         return Html("–")
     mark = verdict(result)
     shown = element("span", mark, class_=f"mark {mark.replace(' ', '-')}") if mark else Html("")
-    return element("div", f"{result.expected:g}", " ", shown, element("small", result.source))
+    when = " while locked " if result.expected_locked else " "
+    return element("div", f"{result.expected:g}{when}", shown, element("small", result.source))
 
 
 def _against(result: Result, other: Result | None) -> Html:

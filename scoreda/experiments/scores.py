@@ -26,7 +26,7 @@ COLUMNS = (
     "cycles", "expected", "source", "spread_f", "tuning", "lock_cycles", "network_evals", "model_steps",
     "rmse_rms_a", "rmse_locked", "lost_fraction", "relock_cycles",
     "bias_a", "crps_f", "log_score_a", "energy_score_a", "coverage50_a", "rmse_a_se", "spread_skill_a", "rank_flatness",
-    "desroziers_r", "ess", "pit_distance", "rmse_a_low", "rmse_a_high",
+    "desroziers_r", "ess", "pit_distance", "rmse_a_low", "rmse_a_high", "expected_locked",
 )  # fmt: skip
 PART_VALUES = 2**20  # values of an ensemble that are compared with observations at a time
 SHOWN = ("case", "method", "members", "rmse_a", "spread_a", "crps_a", "coverage90_a", "expected", "source")

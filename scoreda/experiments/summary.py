@@ -14,7 +14,7 @@ SUMMARY = (
     "run", "case", "method", "members", "seeds", "failed", "rmse_a", "rmse_a_se", "expected", "mark",
     "against_baseline", "against_baseline_se", "rmse_locked", "lost_fraction", "relock_cycles", "spread_a", "crps_a",
     "coverage90_a", "model_steps", "network_evals", "settings", "source", "floor", "commit",
-    "lock_cycles",
+    "lock_cycles", "expected_locked",
 )  # fmt: skip
 MEANS = (
     "rmse_locked", "lost_fraction", "relock_cycles", "spread_a", "crps_a", "coverage90_a", "model_steps",
@@ -50,6 +50,7 @@ def _row(result: Result, other: Result | None) -> dict[str, Any]:
         rmse_a=result.rmse.mean,
         rmse_a_se=result.rmse.error,
         expected=result.expected,
+        expected_locked="yes" if result.expected_locked else "",
         mark=verdict(result),
         against_baseline=against.get("mean"),
         against_baseline_se=against.get("error"),

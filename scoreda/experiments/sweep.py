@@ -73,7 +73,10 @@ class Sweep:
         known = dict(case=cell.case, method=cell.method, seed=cell.seed, members=cell.members)
         known["tuning"] = case.methods[cell.method].tuning()
         expected = case.expected.get(cell.method)
-        return known | (dict(expected=expected.rmse_a, source=expected.source) if expected else {})
+        if expected is None:
+            return known
+        locked = "yes" if expected.locked else ""
+        return known | dict(expected=expected.rmse_a, source=expected.source, expected_locked=locked)
 
     def write(self) -> None:
         """Write `scores.csv` and `timings.csv` of what has run so far."""

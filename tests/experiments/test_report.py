@@ -287,6 +287,14 @@ def test_that_the_mark_follows_five_percent_and_two_standard_errors(rmse, expect
     assert verdict(result) == mark
 
 
+def test_that_a_score_of_the_time_while_locked_is_compared_with_that():
+    lost = dict(rmse_a=1.0, rmse_locked=0.2, expected=0.2)
+    assert [verdict(results([row(**lost, expected_locked=mark)])[0]) for mark in ("yes", "")] == [
+        "meets",
+        "falls short",
+    ]
+
+
 def test_that_a_method_that_lost_a_run_falls_short_and_never_hidden():
     [result] = results([row(seed=1, rmse_a=0.1, expected=0.2), row(seed=2, rmse_a=None, expected=0.2, diverged=7)])
     assert verdict(result) == "falls short" and result.rmse.mean == 0.1

@@ -31,6 +31,7 @@ def run():
 def test_that_every_column_of_a_run_is_known_or_of_the_configuration(run):
     row, _ = score_run(run, 10, lock_level=0.5)
     given = {"case", "method", "seed", "members", "expected", "source", "tuning", "network_evals", "ess"}
+    given |= {"expected_locked"}
     assert set(COLUMNS) - set(row) == given and set(row) < set(COLUMNS)
     assert all(np.isfinite(value) for name, value in row.items() if name != "relock_cycles")
 

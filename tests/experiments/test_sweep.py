@@ -104,7 +104,7 @@ def test_that_a_floor_can_be_added_without_running_anything_again(tmp_path):
     case = config.cases["one"].model_copy(update=dict(floor=floor))
     run_experiment(config.model_copy(update={"cases": {"one": case}}), tmp_path, execute=counting(calls))
     assert calls == []
-    assert RunFolder(tmp_path).earlier()["cases"]["one"]["floor"] == dict(rmse_a=0.1, source="a bound")
+    assert RunFolder(tmp_path).earlier()["cases"]["one"]["floor"] == floor.model_dump()
 
 
 def test_that_every_cell_keeps_the_commit_that_made_it_and_scores_do_not_depend_on_it(tmp_path, monkeypatch):
