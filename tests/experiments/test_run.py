@@ -73,7 +73,7 @@ def test_that_a_run_has_the_documented_layout_and_columns(tmp_path):
         "case,method,seed,members,rmse_a,rmse_f,spread_a,crps_a,coverage90_a,chi2,diverged,cycles,expected,source,"
         "spread_f,tuning,lock_cycles,network_evals,model_steps,rmse_rms_a,rmse_locked,lost_fraction,relock_cycles,"
         "bias_a,crps_f,log_score_a,energy_score_a,coverage50_a,rmse_a_se,spread_skill_a,rank_flatness,desroziers_r,"
-        "ess,pit_distance,rmse_a_low,rmse_a_high"
+        "ess,pit_distance,rmse_a_low,rmse_a_high,expected_locked"
     )
     assert [line[:4] for line in lines] == [["one", method, str(seed), "5"] for method, seed in cells]
     assert [line[header.index("expected")] for line in lines] == ["", "", "0.9", "0.9"]
