@@ -17,8 +17,8 @@ def new_rows(file: Any, name: str, sizes: Mapping[Any, int], kind: Any = np.floa
     for dim, length in sizes.items():
         if dim not in file.dimensions:
             file.createDimension(dim, length)
-    missing = np.nan if np.dtype(kind).kind == "f" else None
-    rows = file.createVariable(name, kind, tuple(sizes), fill_value=missing)
+    native = np.dtype(kind).newbyteorder("=")
+    rows = file.createVariable(name, native, tuple(sizes), fill_value=np.nan if native.kind == "f" else None)
     rows.setncatts(described(name))
     return rows
 

@@ -106,10 +106,12 @@ def budget_of(
     """
     if math.isinf(memory):
         return UNLIMITED
-    run, parts = run_bytes(case, method, cycles), _libraries(prior) | _fixed(case, method, cycles)
+    run, parts = run_bytes(case, method, cycles), _libraries(prior) | _fixed(case, method)
+    in_memory = {"the twin": _twin_bytes(case, cycles), "the run": run}
     learned = prior is not None and _learned(case, method)
-    held = sum(parts.values()) + run + NETWORK * learned <= memory
-    budget = Budget(parts | {"the run": run * held}, streamed=run * (not held))
+    held = sum(parts.values()) + sum(in_memory.values()) + NETWORK * learned <= memory
+    departures = {"the departures": _departures_bytes(case, cycles)}
+    budget = Budget(parts | (in_memory if held else departures), streamed=run * (not held))
     _check(budget, memory, method)
     if prior is None or not learned:
         return budget
@@ -145,8 +147,19 @@ def _libraries(prior: object | None) -> dict[str, float]:
     return {"libraries": LIBRARIES + TORCH * (prior is not None)}
 
 
-def _fixed(case: Case, method: str, cycles: int) -> dict[str, float]:
-    """Return the bytes of a cell besides libraries, run and network; the twin is in memory where it is simulated."""
+def _twin_bytes(case: Case, cycles: int) -> float:
+    """Return the bytes of truth and observations in memory, with the copies that are made of them."""
+    size = case.model.build().size
+    return 2.0 * DOUBLE * cycles * (size + case.observations.build_operator(size).size)
+
+
+def _departures_bytes(case: Case, cycles: int) -> float:
+    """Return the bytes of the departures of forecast and analysis, which are joined to be judged."""
+    return 4.0 * DOUBLE * cycles * case.observations.build_operator(case.model.build().size).size
+
+
+def _fixed(case: Case, method: str) -> dict[str, float]:
+    """Return the bytes of a cell besides libraries, twin, run and network."""
     settings, members, size = case.methods[method], case.members_of(method), case.model.build().size
     observed, radius = case.observations.build_operator(size).size, getattr(settings, "radius", None)
     near = 0.0 if radius is None else (radius + 1) * min(observed, IN_PARTS.get(settings.kind, observed))
@@ -154,7 +167,6 @@ def _fixed(case: Case, method: str, cycles: int) -> dict[str, float]:
     ensembles = members * size * (ENSEMBLES + LAGGED * getattr(settings, "lag", 0))
     climate = "climatology" in settings.uses().values()
     numbers = {
-        "the twin": 2 * cycles * (size + observed),
         "the climatology": climate * (CLIMATE * size + COVARIANCES * size**2),
         "the method": ensembles + NEAR * near + dense * size**2,
     }

@@ -80,21 +80,19 @@ def twin_of_seed(config: Experiment, case: str, seed: int) -> "xr.Dataset":
     return simulate(**_simulation(config.cases[case], _seed_of_twin(config.twin_seed, seed)))
 
 
-def _writers(config: Experiment, folder: RunFolder, given: dict[str, "xr.Dataset"]) -> Iterator[tuple[Path, Write]]:
+def _writers(config: Experiment, folder: RunFolder, given: dict[str, Write]) -> Iterator[tuple[Path, Write]]:
     """Yield the path of each twin and what writes it."""
     for name, case in config.cases.items():
         for seed, path in twin_files(config, folder, name):
             shared = path == folder.twin(name)
             twin_seed = config.twin_seed if shared else _seed_of_twin(config.twin_seed, seed)
-            yield path, _writer(case, twin_seed, given.get(name))
+            yield path, given.get(name) or partial(_simulate_to, case, twin_seed)
 
 
-def _writer(case: Case, seed: int, given: "xr.Dataset | None") -> Write:
-    from scoreda.datasets import simulate_to, write_dataset
+def _simulate_to(case: Case, seed: int, path: Path) -> None:
+    from scoreda.datasets import simulate_to
 
-    if given is not None:
-        return partial(write_dataset, given)
-    return lambda path: simulate_to(path, **_simulation(case, seed))
+    simulate_to(path, **_simulation(case, seed))
 
 
 def _seed_of_twin(twin_seed: int, seed: int) -> int:
@@ -116,25 +114,48 @@ def _simulation(case: Case, seed: int) -> dict[str, Any]:
     )
 
 
-def _observed(case: Case) -> "xr.Dataset":
-    """Return the twin of a case whose observations are in a file; ScoredaError if the file does not fit the case."""
+def _observed(case: Case) -> Write:
+    """Return what writes the twin of a case whose observations are in a file, some times in memory at once.
+
+    Raises:
+        ScoredaError: if the file does not fit the case.
+    """
     from scoreda.datasets import observations, open_dataset, twin_dataset
     from scoreda.datasets.layout import model_times
 
     path, model = Path(case.observations.file or ""), case.model.build()
     network = case.observations.build(model.size)
     with open_dataset(path, needs=("obs", "time")) as ds:
-        ds = ds.isel(time=slice(case.cycles)).load()
-    try:
-        _check_start_and_length(ds, case)
-        observations(ds, network.operator, network.error)
-        times = model_times(ds)
-        initial_time = float(ds.attrs.get("initial_time", times[0] - network.interval))
-        _check_steps(model, initial_time, times)
-    except ValueError as error:
-        raise ScoredaError(f"{path}: {error}") from error
-    truth, initial = (ds[name].values if name in ds else None for name in ("truth", "truth_initial"))
-    return twin_dataset(model, network, times, ds["obs"].values, truth, initial, initial_time)
+        ds = ds.isel(time=slice(case.cycles))
+        try:
+            _check_start_and_length(ds, case)
+            observations(ds, network.operator, network.error)
+            times = model_times(ds)
+            initial_time = float(ds.attrs.get("initial_time", times[0] - network.interval))
+            _check_steps(model, initial_time, times)
+        except ValueError as error:
+            raise ScoredaError(f"{path}: {error}") from error
+        initial = ds["truth_initial"].values if "truth_initial" in ds else None
+    header = twin_dataset(model, network, times, None, None, initial, initial_time)
+    return partial(_copy_to, path, len(times), header)
+
+
+def _copy_to(source: Path, cycles: int, header: "xr.Dataset", path: Path) -> None:
+    """Write the first cycles of a file of observations, and of the truth if it is there, below a header."""
+    from scoreda.assimilation.streamed import copy_rows
+    from scoreda.datasets import open_dataset, write_dataset
+    from scoreda.datasets.layout import replacing
+
+    with open_dataset(source) as ds, replacing(path) as unfinished:
+        ds = ds.isel(time=slice(cycles))
+        write_dataset(header, unfinished)
+        wanted = {name: ("time", dim) for name, dim in (("truth", "space"), ("obs", "obs")) if name in ds.variables}
+        copy_rows({name: _renamed(ds[name], dims) for name, dims in wanted.items()}, unfinished)
+
+
+def _renamed(field: "xr.DataArray", dims: tuple[str, ...]) -> "xr.Variable":
+    """Return a field under the names of the layout for its dimensions, without reading it."""
+    return field.drop_vars(list(field.coords)).rename(dict(zip(field.dims, dims, strict=True))).variable
 
 
 def _check_start_and_length(ds: "xr.Dataset", case: Case) -> None:

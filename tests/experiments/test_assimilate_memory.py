@@ -202,7 +202,7 @@ def test_that_cycles_of_a_file_of_observations_count(tmp_path):
     given = settings({"letkf": LETKF_2})
     given["cases"]["one"]["observations"] = {"file": str(tmp_path / "obs.nc"), "interval": 0.05, "obs_std": 1.0}
     del given["cases"]["one"]["cycles"]
-    with pytest.raises(ScoredaError, match="154 kB of the twin"):
+    with pytest.raises(ScoredaError, match="154 kB of the departures"):
         run_experiment(Experiment.model_validate(given), tmp_path / "out", memory=400e6)
     assert not (tmp_path / "out").exists()
 
