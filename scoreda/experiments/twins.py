@@ -1,5 +1,7 @@
 """The twins of every case: simulated, or made of a file of observations."""
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -32,7 +34,7 @@ def make_twins(config: Experiment, folder: RunFolder, overwrite: bool = False) -
         ScoredaError: if a file of observations does not fit its case, a model blows up, or the folder is another run's
             or cannot be written to; nothing is written then.
     """
-    from scoreda.datasets.layout import check_writable
+    from scoreda.datasets.layout import check_writable, replacing
 
     given = {name: _observed(case) for name, case in config.cases.items() if case.observations.file}
     folder.check(resolved(config), overwrite, completed)
@@ -46,8 +48,8 @@ def make_twins(config: Experiment, folder: RunFolder, overwrite: bool = False) -
             check_writable(path)
         folder.claim(resolved(config), overwrite, completed)
         for path, where in made.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            where.replace(path)
+            with replacing(path) as unfinished:
+                shutil.move(where, unfinished)
     for path, write in writers.items():
         if not path.is_file():
             write(path)
@@ -56,14 +58,12 @@ def make_twins(config: Experiment, folder: RunFolder, overwrite: bool = False) -
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """Yield a hidden folder on the disk of `folder`, which stays as it is; it is removed at the end."""
-    beside = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    try:
-        hidden = TemporaryDirectory(dir=beside, prefix=".twins-")
-    except OSError as error:
-        raise ScoredaError(f"cannot write '{folder}': {error.strerror}. Choose a folder you may write to.") from error
-    with hidden:
-        yield Path(hidden.name)
+    """Yield a hidden folder beside `folder`, which stays as it is, or in it if that cannot be; removed at the end."""
+    beside = [path for path in (*folder.absolute().parents, folder) if path.is_dir() and os.access(path, os.W_OK)]
+    if not beside:
+        raise ScoredaError(f"cannot write '{folder}': no folder above it may be written to. Choose another.")
+    with TemporaryDirectory(dir=beside[0], prefix=".twins-") as hidden:
+        yield Path(hidden)
 
 
 def twin_files(config: Experiment, folder: RunFolder, case: str) -> Iterator[tuple[int, Path]]:
