@@ -3,9 +3,11 @@
     python benchmarks/scale.py                    # ten minutes on one core; writes results/scale.csv and prints it
     python benchmarks/scale.py --only network     # the rows of one kind of work
     python benchmarks/scale.py --only processes   # training by torchrun; wall time, so needs an idle machine
+    python benchmarks/scale.py --only every_core  # the same work on every core at once; likewise
 
 Every row is a process of its own, so that its peak resident memory is its own. Times are of the processor, except those
-of `processes`, which are wall time, medians of interleaved turns.
+of `processes`, which are wall time, medians of interleaved turns. With `every_core` as many processes as there are
+cores do a row at once; its cost is the mean of theirs, more than that of one by what they take from each other.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
@@ -28,6 +31,7 @@ RESULTS = Path(__file__).parent / "results" / "scale.csv"
 COLUMNS = ("work", "size", "value", "unit", "peak_rss_mb")
 SIZES = (40, 400, 4000, 40_000, 400_000, 1_000_000)
 FILES = (1, 10)
+SHARED = ("network", "derivative", "step", "letkf")  # works of the plan for many nodes
 PROCESSES, TURNS = (1, 2), 3
 BUDGET = 64_000_000  # bytes for the network
 
@@ -248,6 +252,15 @@ def processes() -> list[dict[str, object]]:
     return [row | dict(size=number, value=f"{statistics.median(r):.4g}") for number, r in rates.items()]
 
 
+def every_core(name: str) -> dict[str, object]:
+    """Do the row of the largest size on every core at once."""
+    size, cores = max(WORK[name][1]), os.cpu_count() or 1
+    with ThreadPoolExecutor(cores) as pool:
+        rows = list(pool.map(lambda _: child(name, size), range(cores)))
+    value = statistics.mean(float(str(row["value"])) for row in rows)
+    return rows[0] | dict(work=f"{name}_every_core", value=f"{value:.4g}")
+
+
 def write(rows: list[dict[str, object]]) -> None:
     """Update the rows of the table that were made."""
     update_table(RESULTS, rows, lambda row: (row["work"], str(row["size"])), COLUMNS)
@@ -258,6 +271,10 @@ def main(only: str) -> None:
     chosen = [(name, size) for name, (_, sizes) in WORK.items() if only in name for size in sizes]
     for name, size in chosen:
         row = child(name, size)
+        print(*row.values(), flush=True)
+        write([row])
+    for name in SHARED if only in "every_core" else ():
+        row = every_core(name)
         print(*row.values(), flush=True)
         write([row])
     if only in "processes":
