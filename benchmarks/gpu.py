@@ -30,7 +30,7 @@ from result_tables import write_table
 RESULTS = Path(__file__).parent / "results" / "gpu.csv"
 NOT_MEASURED = "not measured"
 LINE = "{work:46} {unit:24} {cpu:>12} {cpu_share:>6} {cuda:>12} {cuda_share:>6}"
-QUICK = Sizes(256, 2**16, (4, 8), 1, 3, compiled=False)
+QUICK = Sizes(256, 2**16, (4,), 1, 3, compiled=False)
 FULL = dict(
     cuda=Sizes(8192, 2**28, (16, 64, 256, 1024, 4096, 16384), 9),
     cpu=Sizes(2048, 2**26, (16, 64, 256, 1024), 3),
