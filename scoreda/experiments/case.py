@@ -219,15 +219,11 @@ class InitialSection(Section):
     std: Positive = 1.0
 
 
-class ExpectedSection(Section):
-    """A published or measured score, to stand beside ours, and where it is from.
-
-    `locked` says that it leaves out the cycles in which the filter had lost the truth.
-    """
+class SourcedSection(Section):
+    """A published or measured score, to stand beside ours, and where it is from."""
 
     rmse_a: Positive
     source: str
-    locked: bool = False
 
     def _checks(self) -> Iterable[Problems]:
         return (self._problems_of_source(),)
@@ -236,6 +232,12 @@ class ExpectedSection(Section):
         if not self.source.strip():
             text = f"must say where the score is from, got {self.source!r}; write the paper and its table"
             yield ("source",), text
+
+
+class ExpectedSection(SourcedSection):
+    """What a method scores elsewhere; `locked` if that leaves out the cycles in which it had lost the truth."""
+
+    locked: bool = False
 
 
 class Case(Section):
@@ -259,7 +261,7 @@ class Case(Section):
     members: int = Field(default=20, ge=2)
     methods: dict[Name, MethodSection] = Field(min_length=1)
     expected: dict[str, ExpectedSection] = {}
-    floor: ExpectedSection | None = None
+    floor: SourcedSection | None = None
 
     def _checks(self) -> Iterable[Problems]:
         return (

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scoreda.errors import ScoredaError
-from scoreda.experiments.case import ExpectedSection
+from scoreda.experiments.case import SourcedSection
 from scoreda.experiments.cells import run_cell
 from scoreda.experiments.config import Experiment
 from scoreda.experiments.folder import RunFolder
@@ -84,7 +84,7 @@ def test_that_every_setting_that_matters_changes_the_hash_and_the_title_does_not
     digests = {digest(), *(digest(**change) for change in changes)}
     assert len(digests) == 1 + len(changes)
     assert digest(title="another") == digest()
-    assert digest(floor=ExpectedSection(rmse_a=0.1, source="a bound")) == digest()
+    assert digest(floor=SourcedSection(rmse_a=0.1, source="a bound")) == digest()
 
 
 def test_that_cases_methods_and_seeds_can_be_added_without_running_anything_again(tmp_path):
@@ -100,7 +100,7 @@ def test_that_cases_methods_and_seeds_can_be_added_without_running_anything_agai
 def test_that_a_floor_can_be_added_without_running_anything_again(tmp_path):
     config, calls = experiment({"etkf": {"kind": "etkf"}}), []
     run_experiment(config, tmp_path)
-    floor = ExpectedSection(rmse_a=0.1, source="a bound")
+    floor = SourcedSection(rmse_a=0.1, source="a bound")
     case = config.cases["one"].model_copy(update=dict(floor=floor))
     run_experiment(config.model_copy(update={"cases": {"one": case}}), tmp_path, execute=counting(calls))
     assert calls == []
