@@ -14,7 +14,8 @@ from speed_rows.table import Row, cpu, in_turn
 
 MEMBERS, STEPS = 64, 20
 OBS_VARIANCE, GAMMA = 0.1, 0.1
-PRIOR = load_prior("lorenz96").under(VPCosine(margin=1 / 80)).denoiser
+LEARNED = load_prior("lorenz96").under(VPCosine(margin=1 / 80))
+PRIOR = LEARNED.denoiser
 Y = torch.randn(20, generator=torch.Generator().manual_seed(1))
 NOISE = torch.randn(MEMBERS, 1, 40, generator=torch.Generator().manual_seed(0))
 
@@ -23,34 +24,40 @@ def observe(x: Tensor) -> Tensor:
     return x[:, 0, ::2]
 
 
-def moment_matching() -> Denoiser:
-    return MomentMatching(PRIOR, Y, observe, OBS_VARIANCE, iterations=1)
+def moment_matching(prior: Denoiser = PRIOR) -> Denoiser:
+    return MomentMatching(prior, Y, observe, OBS_VARIANCE, iterations=1)
+
+
+def sda(prior: Denoiser) -> Denoiser:
+    return SDA(prior, Y, observe, OBS_VARIANCE, GAMMA)
+
+
+WAYS: dict[str, Callable[[Callable[[Denoiser], Denoiser]], Denoiser]] = {
+    "": lambda guided: guided(PRIOR),
+    ", compiled": lambda guided: Compiled(guided(PRIOR)),
+    ", compiled, bfloat16": lambda guided: Compiled(guided(LEARNED.autocast().denoiser)),
+}
 
 
 def guided_step(peers: Peers) -> Iterator[Row]:
     t, s = torch.tensor(0.5), torch.tensor(0.45)
     forward = torch.no_grad()(partial(PRIOR, NOISE, t))
-    for way, guided in {"": moment_matching(), ", compiled": Compiled(moment_matching())}.items():
-        step = torch.no_grad()(partial(HeunSampler(guided).step, NOISE, t, s))
+    for way in ("", ", compiled"):  # in the precision of the forward pass
+        step = torch.no_grad()(partial(HeunSampler(WAYS[way](moment_matching)).step, NOISE, t, s))
         ratios = in_turn(cpu(step), cpu(forward))
         yield Row(f"guided Heun step, moment matching, 1 iteration{way}", "one forward pass", 4.0, False, ratios)
 
 
 def analyses(peers: Peers) -> Iterator[Row]:
     """Yield 20 steps of the same guidance under the same schedule in ours and theirs."""
-    sda = SDA(PRIOR, Y, observe, OBS_VARIANCE, GAMMA)
-    for name, theirs, way, guided in (
-        ("azula", azula_analysis, "", moment_matching()),
-        ("azula", azula_analysis, ", compiled", Compiled(moment_matching())),
-        ("sda", sda_analysis, "", sda),
-        ("sda", sda_analysis, ", compiled", Compiled(sda)),
-    ):
-        ratios: tuple[float, ...] = ()
-        if peers.installed(name):
-            with torch.random.fork_rng(), peers.importable():
-                ours = partial(DDIMSampler(guided, STEPS, final="none"), NOISE)
-                ratios = in_turn(cpu(theirs(peers)), cpu(ours), 9)
-        yield Row(f"guided analysis, {MEMBERS} x 40, {STEPS} steps as {name}{way}", name, 1.5, True, ratios)
+    for name, theirs, guidance in (("azula", azula_analysis, moment_matching), ("sda", sda_analysis, sda)):
+        for way, of in WAYS.items():
+            ratios: tuple[float, ...] = ()
+            if peers.installed(name):
+                with torch.random.fork_rng(), peers.importable():
+                    ours = partial(DDIMSampler(of(guidance), STEPS, final="none"), NOISE)
+                    ratios = in_turn(cpu(theirs(peers)), cpu(ours), 9)
+            yield Row(f"guided analysis, {MEMBERS} x 40, {STEPS} steps as {name}{way}", name, 1.5, True, ratios)
 
 
 def azula_analysis(peers: Peers) -> Callable[[], Tensor]:

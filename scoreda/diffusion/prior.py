@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scoreda.datasets.layout import replacing
 from scoreda.datasets.normaliser import Normaliser
 from scoreda.diffusion.denoisers import KarrasDenoiser, LearnedDenoiser, denoiser_from_spec
-from scoreda.diffusion.networks import Tiled, network_from_spec
+from scoreda.diffusion.networks import Autocast, Tiled, network_from_spec
 from scoreda.diffusion.samplers import HeunSampler, noise
 from scoreda.diffusion.schedules import Schedule, expand, schedule_from_spec, terminal_ratio
 from scoreda.diffusion.threads import one_thread
@@ -99,9 +99,16 @@ class Prior:
         Raises:
             ValueError: if the network is not local.
         """
+        return self._around(Tiled(self.denoiser.network, memory))  # type: ignore[arg-type]
+
+    def autocast(self, dtype: str = "bfloat16") -> "Prior":
+        """Return the same prior, whose network computes in half precision (see `networks.Autocast`)."""
+        return self._around(Autocast(self.denoiser.network, dtype))  # type: ignore[arg-type]
+
+    def _around(self, network: nn.Module) -> "Prior":
+        """Return the same prior around the same weights in another network."""
         own = self.denoiser
-        denoiser = denoiser_from_spec(own.spec(), Tiled(own.network, memory), own.schedule)  # type: ignore[arg-type]
-        return Prior(denoiser, self.normaliser, self.card)
+        return Prior(denoiser_from_spec(own.spec(), network, own.schedule), self.normaliser, self.card)
 
     def tensor(self, E: np.ndarray) -> Tensor:
         """Return physical states `(N, *space)` or `(N, C, *space)` as normalised `(N, C, *space)`.

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from scoreda.diffusion.networks.attention import Attention
+from scoreda.diffusion.networks.autocast import Autocast
 from scoreda.diffusion.networks.base import Network
 from scoreda.diffusion.networks.causal import CausalWindow
 from scoreda.diffusion.networks.convnet import ConvNet1d, ConvNet2d
@@ -27,6 +28,7 @@ __all__ = [
     "NETWORKS",
     "PRESETS",
     "Attention",
+    "Autocast",
     "CausalWindow",
     "ConvNet1d",
     "ConvNet2d",
@@ -40,7 +42,7 @@ __all__ = [
     "network_from_spec",
 ]
 
-KINDS = (CausalWindow, ConvNet1d, ConvNet2d, MLP, Tiled, UNet1d, UNet2d)
+KINDS = (Autocast, CausalWindow, ConvNet1d, ConvNet2d, MLP, Tiled, UNet1d, UNet2d)
 NETWORKS: dict[str, Any] = {kind.name: kind for kind in KINDS}
 
 
