@@ -26,6 +26,7 @@ CASES = {
     ),
     "mlp": (dict(name="mlp", channels=6, width=8), (3, 2)),
     "causal_window": (dict(name="causal_window", network=dict(name="convnet1d", channels=3, **CONV)), (5, 12)),
+    "autocast": (dict(name="autocast", network=dict(name="convnet1d", channels=2, **CONV)), (2, 12)),
     "tiled": (dict(name="tiled", network=dict(name="convnet1d", **CONV), memory=2**14), (1, 40)),
 }  # fmt: skip
 

@@ -43,6 +43,7 @@ class Autocast(nn.Module):
         self, x: Tensor, c_noise: Tensor, condition: Tensor | None = None, given: Tensor | None = None
     ) -> Tensor:
         """Map `x` `(B, C, *)` as the network does, up to rounding; see `Network`."""
+        self.check(x)
         with torch.autocast(x.device.type, DTYPES[self.dtype]):
             return self.network(x, c_noise, condition, given).to(x.dtype)
 
