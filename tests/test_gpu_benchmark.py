@@ -133,7 +133,7 @@ class OnDevice(TorchDispatchMode):
 
 def test_that_the_sampling_loop_neither_reads_values_nor_leaves_its_device():
     meta = torch.device("meta")
-    guided = analyses.guidance(analyses.prior(CPU), torch.zeros(20))
+    guided = analyses.guidance(analyses.prior(CPU, "float32"), torch.zeros(20))
     guided.denoiser.to(meta)
     for name in ("y", "R", "present"):
         setattr(guided.observed, name, getattr(guided.observed, name).to(meta))
@@ -144,10 +144,11 @@ def test_that_the_sampling_loop_neither_reads_values_nor_leaves_its_device():
         x + torch.ones(1)
 
 
-def test_that_a_compiled_analysis_is_the_eager_one(monkeypatch):
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+def test_that_a_compiled_analysis_is_the_eager_one(monkeypatch, kind):
     monkeypatch.setattr(analyses, "Compiled", partial(Compiled, backend="eager"))
     y = analyses.observations()
-    found, expected = (make(CPU, 2, "float32")(y, generator()) for make in (analyses.compiled, analyses.eager))
+    found, expected = (make(CPU, 2, kind)(y, generator()) for make in (analyses.compiled, analyses.eager))
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -162,7 +163,7 @@ def test_that_analyses_stay_near_the_climate_state_that_is_observed():
 
 
 def test_that_operations_are_counted_as_torch_counts_them_and_those_of_derivatives_too():
-    denoiser, x, t = analyses.prior(CPU), torch.randn(3, 1, 40), torch.tensor(0.5)
+    denoiser, x, t = analyses.prior(CPU, "float32"), torch.randn(3, 1, 40), torch.tensor(0.5)
     with torch.no_grad(), FlopCounterMode(display=False) as theirs, Counted() as ours:
         denoiser(x, t)
     assert ours.flops == theirs.get_total_flops() > 0
@@ -184,7 +185,7 @@ def test_that_bytes_are_those_read_and_written_and_views_move_none():
 def test_that_products_and_convolutions_are_in_one_precision_and_the_settings_come_back(monkeypatch, kind, flags):
     settings = lambda: (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32)
     before = settings()
-    with pytest.raises(KeyError), meters.precision(CPU, kind):
+    with pytest.raises(KeyError), meters.precision(kind):
         assert settings() == flags
         raise KeyError
     assert settings() == before == ("highest", True)

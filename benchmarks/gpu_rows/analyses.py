@@ -69,11 +69,11 @@ def observations() -> np.ndarray:
 
 def eager(device: torch.device, N: int, kind: str) -> Run:
     """Return an analysis that launches operation after operation."""
-    denoiser, visited = prior(device), times(device)
+    denoiser, visited = prior(device, kind), times(device)
 
     def run(y: np.ndarray, generator: torch.Generator) -> np.ndarray:
         guided = guidance(denoiser, torch.from_numpy(y).to(device))
-        with torch.no_grad(), precision(device, kind):
+        with torch.no_grad(), precision(kind):
             return sampled(guided, noise(N, generator), visited).cpu().numpy()
 
     return run
@@ -81,12 +81,12 @@ def eager(device: torch.device, N: int, kind: str) -> Run:
 
 def compiled(device: torch.device, N: int, kind: str) -> Run:
     """Return an analysis whose operations are fused, derivative included."""
-    guided, visited = guidance(prior(device), torch.zeros(SIZE // 2, device=device)), times(device)
+    guided, visited = guidance(prior(device, kind), torch.zeros(SIZE // 2, device=device)), times(device)
     fused = Compiled(guided)
 
     def run(y: np.ndarray, generator: torch.Generator) -> np.ndarray:
         guided.observed.y.copy_(torch.from_numpy(y))
-        with torch.no_grad(), precision(device, kind):
+        with torch.no_grad(), precision(kind):
             return sampled(fused, noise(N, generator), visited).cpu().numpy()
 
     return run
@@ -100,11 +100,11 @@ class OneGraph:
     """
 
     def __init__(self, device: torch.device, N: int, kind: str) -> None:
-        self.guided = guidance(prior(device), torch.zeros(SIZE // 2, device=device))
+        self.guided = guidance(prior(device, kind), torch.zeros(SIZE // 2, device=device))
         self.x, self.visited = torch.zeros(N, 1, SIZE, device=device), times(device)
         self.captured, self.device, self.kind = torch.cuda.CUDAGraph(), device, kind
         # A capture that fails leaves its own stream the current one; the outer context goes back in any case.
-        with torch.no_grad(), precision(device, kind), torch.cuda.stream(torch.cuda.current_stream()):
+        with torch.no_grad(), precision(kind), torch.cuda.stream(torch.cuda.current_stream()):
             self.warm_up()
             with torch.cuda.graph(self.captured):
                 self.analysis = sampled(self.guided, self.x, self.visited)
@@ -138,11 +138,12 @@ WAYS = {
     "tf32": Way(eager, "tf32"),
     "bfloat16": Way(eager, "bfloat16"),
     "float32, compiled": Way(compiled, "float32"),
+    "bfloat16, compiled": Way(compiled, "bfloat16"),
     "bfloat16, one graph": Way(OneGraph, "bfloat16"),
 }
 # A failed capture may leave traces, so graphs are last.
 OF_DEVICE = {
-    "cpu": ("float32", "bfloat16", "float32, compiled"),
+    "cpu": ("float32", "bfloat16", "float32, compiled", "bfloat16, compiled"),
     "cuda": ("float32", "tf32", "bfloat16", "bfloat16, one graph"),
 }
 
@@ -166,5 +167,6 @@ def guidance(denoiser: Any, y: Tensor) -> MomentMatching:
     return MomentMatching(denoiser, y, lambda x: x[:, 0, ::2], OBS_VARIANCE, iterations=1)
 
 
-def prior(device: torch.device) -> Any:
-    return load_prior("lorenz96", device).under(VPCosine(margin=1 / 80)).denoiser
+def prior(device: torch.device, kind: str) -> Any:
+    learned = load_prior("lorenz96", device).under(VPCosine(margin=1 / 80))
+    return (learned.autocast() if kind == "bfloat16" else learned).denoiser

@@ -126,14 +126,13 @@ def kinds(device: torch.device) -> tuple[str, ...]:
 
 
 @contextmanager
-def precision(device: torch.device, kind: str) -> Iterator[None]:
-    """Compute in "float32", in "tf32", which CUDA takes for convolutions unless told not to, or in "bfloat16"."""
+def precision(kind: str) -> Iterator[None]:
+    """Compute what is float32 as such, or in "tf32", which CUDA takes for convolutions unless told not to."""
     of_products, of_convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("high" if kind == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = kind == "tf32"
     try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=kind == "bfloat16", cache_enabled=False):
-            yield
+        yield
     finally:
         torch.set_float32_matmul_precision(of_products)
         torch.backends.cudnn.allow_tf32 = of_convolutions

@@ -24,7 +24,7 @@ def ceilings(device: torch.device, sizes: Sizes) -> Iterator[Task]:
 def products(device: torch.device, sizes: Sizes, kind: str) -> Iterator[Figure]:
     n = sizes.matrix
     A = torch.randn(n, n, device=device).to(torch.bfloat16 if kind == "bfloat16" else torch.float32)
-    with precision(device, kind):
+    with precision(kind):
         time = seconds(lambda: A @ A, device, sizes.turns)
     yield Figure(product(kind), "TFLOP/s", 2 * n**3 / time / 1e12)
 
@@ -44,9 +44,9 @@ def forward_passes(device: torch.device, sizes: Sizes) -> Iterator[Task]:
 
 
 def forward_pass(device: torch.device, turns: int, N: int, kind: str, work: str) -> Iterator[Figure]:
-    denoiser, t = prior(device), torch.tensor(0.5, device=device)
+    denoiser, t = prior(device, kind), torch.tensor(0.5, device=device)
     x = torch.randn(N, 1, SIZE, device=device)
-    with torch.no_grad(), precision(device, kind):
+    with torch.no_grad(), precision(kind):
         with Counted() as counted:
             denoiser(x, t)
         time = seconds(lambda: denoiser(x, t), device, turns)
