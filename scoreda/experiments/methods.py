@@ -230,6 +230,7 @@ class CoupledScoreFilterSettings(Settings):
     learned: float = Field(default=1.0, ge=0)
     steps: Count = 8
     periodic: bool = True
+    climate_radius: Positive | None = None
 
     def uses(self) -> Mapping[str, str]:
         """Return the ingredients: none if the learned part has no weight."""
