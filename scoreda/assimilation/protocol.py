@@ -7,7 +7,7 @@
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numba import njit
@@ -15,7 +15,7 @@ from numba import njit
 from scoreda.models import Model, seeded
 from scoreda.observations import Observation
 
-__all__ = ["Info", "Method", "State", "check_ensemble", "forecast_to", "innovation_chi2", "whole_steps"]
+__all__ = ["Info", "Method", "State", "Traits", "check_ensemble", "forecast_to", "innovation_chi2", "whole_steps"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Info:
 
 
 class Method(Protocol):
-    """An assimilation method."""
+    """An assimilation method; where it is not as wrappers take it to be, class attributes say so: see `Traits`."""
 
     name: str
 
@@ -59,6 +59,27 @@ class Method(Protocol):
     def step(self, state: State, obs: Observation, rng: np.random.Generator) -> tuple[State, Info]:
         """Forecast to `obs.time`, analyse, and return the new state with its diagnostics."""
         ...
+
+
+class Traits(NamedTuple):
+    """What a wrapper has to know of a method, with the defaults of a filter.
+
+    A method that differs says so by a class attribute of that name; a wrapper has the traits of its `method`.
+
+    Attributes:
+        takes_forecast: Whether a forecast of `state.ensemble` by its `model` may be made outside: `step` from there to
+            the same time is the step.
+        analyses_forecast: Whether that forecast, as it is given, is what it analyses, and not a start of a window.
+    """
+
+    takes_forecast: bool = True
+    analyses_forecast: bool = True
+
+    @classmethod
+    def of(cls, method: Any) -> "Traits":
+        """Return the traits of a method, or of a wrapper around one."""
+        inner = cls.of(method.method) if hasattr(method, "method") else cls()
+        return inner._replace(**{name: getattr(method, name) for name in cls._fields if hasattr(method, name)})
 
 
 def check_ensemble(ensemble: np.ndarray, size: int, least: int = 2) -> np.ndarray:

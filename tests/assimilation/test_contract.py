@@ -35,6 +35,7 @@ from scoreda.assimilation.baselines import (
     StochasticEnKF,
     ThreeDVar,
 )
+from scoreda.assimilation.protocol import Traits
 from scoreda.assimilation.score import CoupledScoreFilter, Score4D
 from scoreda.datasets import climatology
 from scoreda.models import AdditiveError, Lorenz96, WithModelError
@@ -109,6 +110,25 @@ def observe(time=0.1, missing=()):
 
 def step(method, ensemble, obs, seed=3):
     return method.step(method.init(ensemble), obs, np.random.default_rng(seed))
+
+
+def test_that_a_forecast_made_outside_leaves_the_step_as_it_is_where_a_method_says_so(method, ensemble):
+    if not Traits.of(method).takes_forecast or "random" in getattr(method, "model", MODEL).offers:
+        pytest.skip("it forecasts by itself, or with errors of its own")
+    whole, _ = step(method, ensemble, observe())
+    state, rng = method.init(ensemble), np.random.default_rng(3)
+    outside, _ = method.step(state.replace(time=0.1, ensemble=MODEL.step(ensemble, 2)), observe(), rng)
+    np.testing.assert_array_equal(outside.ensemble, whole.ensemble)
+
+
+def test_that_the_forecast_it_is_given_is_what_a_method_analyses_where_it_says_so(method, ensemble):
+    traits = Traits.of(method)
+    if not (traits.takes_forecast and traits.analyses_forecast):
+        pytest.skip("it analyses something else")
+    other, rng = 1.5 * ensemble + 1, np.random.default_rng(3)
+    given, _ = method.step(method.init(ensemble).replace(time=0.1, ensemble=other), observe(), rng)
+    started, _ = method.step(method.init(other, 0.1), observe(), np.random.default_rng(3))
+    np.testing.assert_array_equal(given.ensemble, started.ensemble)
 
 
 def test_that_analysis_and_prior_are_finite_ensembles_of_the_same_shape(method, ensemble):

@@ -9,13 +9,23 @@ from scoreda.assimilation.baselines import (
     RTPP,
     RTPS,
     Adaptive,
+    BootstrapPF,
+    Climatological,
+    ExtendedKalman,
+    FourDVar,
     FreeRun,
+    IEnKS,
     Inflated,
+    LikelihoodAware,
+    LocalIEnKS,
     Multiplicative,
     OptimalInterpolation,
+    OptimalPF,
     Persistence,
     StochasticEnKF,
+    ThreeDVar,
 )
+from scoreda.assimilation.score import Score4D
 from scoreda.datasets import Climatology
 from scoreda.models import AdditiveError, Lorenz96, UserModel, WithModelError
 from scoreda.observations import Elementwise, EveryNth, GaussianError, Identity, Observation
@@ -137,10 +147,44 @@ def test_that_rtpp_refuses_a_filter_that_rotates_its_members_however_deep():
     assert Inflated(ETKF(RING, rotate=False), RTPP(0.3)).name == "etkf_rtpp"
 
 
-def test_that_a_method_with_a_forecast_of_its_own_is_refused():
-    climate = Climatology.of(ensemble(200))
-    with pytest.raises(ValueError, match="oi does not analyse the forecast it is given.*own `inflation`"):
-        step(Inflated(OptimalInterpolation(RING, climate), RTPS(0.5)))
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda climate: OptimalInterpolation(RING, climate),
+        lambda climate: Climatological(RING, climate),
+        lambda climate: Persistence(RING, climate),
+        lambda climate: ThreeDVar(RING, climate),
+        lambda climate: FourDVar(RING, climate),
+        lambda climate: Score4D(RING, climate),
+        lambda climate: ExtendedKalman(RING),
+        lambda climate: IEnKS(RING, iterations=1),
+        lambda climate: LikelihoodAware(IEnKS(RING)),
+        lambda climate: LocalIEnKS(RING, 6.0),
+        lambda climate: OptimalPF(WithModelError(RING, AdditiveError(0.1))),
+        lambda climate: BootstrapPF(RING, threshold=0.5),
+    ],
+)
+def test_that_a_method_that_analyses_something_else_than_the_forecast_it_is_given_is_refused(make):
+    method = make(Climatology.of(ensemble(200)))
+    with pytest.raises(ValueError, match=f"{method.name} does not analyse the forecast .*own `inflation`.*ETKF"):
+        Inflated(method, Multiplicative(2.0))
+
+
+class Spread:
+    """A method of a user that widens its forecast by itself, and does not say so."""
+
+    name, model = "spread", RING
+
+    def init(self, ensemble, time=0.0):
+        return ETKF(RING).init(ensemble, time)
+
+    def step(self, state, obs, rng):
+        return ETKF(RING).step(state.replace(ensemble=2 * state.ensemble), obs, rng)
+
+
+def test_that_a_method_that_does_not_say_so_is_found_out():
+    with pytest.raises(ValueError, match="spread does not analyse the forecast it is given"):
+        step(Inflated(Spread(), RTPS(0.5)))
 
 
 @pytest.mark.parametrize("scheme", [RTPS, RTPP])

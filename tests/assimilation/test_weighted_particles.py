@@ -204,9 +204,8 @@ def test_that_a_checkpoint_goes_on_with_its_weights_and_refuses_another_threshol
 
 
 def test_that_weighted_particles_are_not_inflated_from_outside():
-    method = Inflated(BootstrapPF(PLANE, threshold=0.0), RTPS(0.5))
     with pytest.raises(ValueError, match="cannot be inflated from outside"):
-        run(method, ensemble(20), observations())
+        Inflated(BootstrapPF(PLANE, threshold=0.0), RTPS(0.5))
 
 
 @pytest.mark.parametrize("kind", [BootstrapPF, OptimalPF])

@@ -46,6 +46,11 @@ class BootstrapPF:
     ) -> None:
         self.model, self.resampling = model, Resampling(bandwidth, shrinkage, threshold, duplicates_only)
 
+    @property
+    def takes_forecast(self) -> bool:
+        """Whether the ensemble is all that goes on: particles that keep their weights are in the memory."""
+        return self.resampling.threshold == 1
+
     def init(self, ensemble: np.ndarray, time: float = 0.0) -> State:
         """Return the state that starts from `ensemble` `(N, Nx)`."""
         return State(time, check_ensemble(ensemble, self.model.size))

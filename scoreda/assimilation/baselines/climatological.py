@@ -28,6 +28,7 @@ class Climatological:
     """
 
     name = "climatology"
+    takes_forecast = False
 
     def __init__(self, model: Model, climatology: Climatology, members: int | None = None) -> None:
         self.model, self.climatology, self.members = model, climatology, members

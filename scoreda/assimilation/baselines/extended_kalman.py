@@ -37,6 +37,7 @@ class ExtendedKalman:
     """
 
     name = "extended_kalman"
+    takes_forecast = False
 
     def __init__(self, model: Model, inflation: float = 1.0, iterations: int = 1) -> None:
         require(model, "tangent", "ExtendedKalman")

@@ -41,6 +41,7 @@ class FourDVar:
     """
 
     name = "4dvar"
+    analyses_forecast = False
 
     def __init__(
         self, model: Model, climatology: Climatology, window: int = 10, scale: float = 0.02, iterations: int = 10

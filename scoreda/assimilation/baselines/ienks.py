@@ -51,6 +51,7 @@ class IEnKS:
     """
 
     name = "ienks"
+    analyses_forecast = False
 
     def __init__(
         self,

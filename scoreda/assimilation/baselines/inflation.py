@@ -7,7 +7,7 @@ from scipy.optimize import minimize_scalar
 
 from scoreda.assimilation.baselines.checks import checked_positive
 from scoreda.assimilation.baselines.ensembles import checked_inflation, inflated, split
-from scoreda.assimilation.protocol import Info, State, forecast_to, innovation_chi2
+from scoreda.assimilation.protocol import Info, State, Traits, forecast_to, innovation_chi2
 from scoreda.observations import Observation
 
 __all__ = ["RTPP", "RTPS", "Adaptive", "Inflated", "Inflation", "Multiplicative"]
@@ -157,10 +157,14 @@ class Inflated:
         scheme: What to do before and after the update.
 
     Raises:
-        ValueError: if the scheme needs members that keep their identity, and the filter rotates them.
+        ValueError: if the method does not analyse the forecast it is given, as smoothers do not, or if the scheme needs
+            members that keep their identity, and the filter rotates them.
     """
 
     def __init__(self, method: Any, scheme: Inflation) -> None:
+        traits = Traits.of(method)
+        if not (traits.takes_forecast and traits.analyses_forecast):
+            raise _no_filter(method)
         self.method, self.scheme, self.model = method, scheme, method.model
         if scheme.keeps_members and _rotates(method):
             raise ValueError(
@@ -177,26 +181,28 @@ class Inflated:
         """Forecast to `obs.time`, inflate, let the filter analyse, relax; nothing is inflated without observations.
 
         Raises:
-            ValueError: if the method does not start from the forecast it is given, as smoothers do not.
+            ValueError: if the method analysed another forecast, for all that its `Traits` say.
         """
         prior, steps = forecast_to(self.model, state.ensemble, state.time, obs.time, rng)
         obs, memory = obs.present(), state.memory
         useful = not obs.is_empty and np.isfinite(prior).all()
         E, memory = self.scheme.of_forecast(prior, obs, memory) if useful else (prior, memory)
         state, info = self.method.step(state.replace(time=obs.time, ensemble=E, memory=memory), obs, rng)
-        self._check_filter(info.prior, E)
+        if not np.array_equal(info.prior, E, equal_nan=True):
+            raise _no_filter(self.method)
         if useful:
             state = state.replace(ensemble=self.scheme.of_analysis(prior, state.ensemble))
         own = dict(chi2=innovation_chi2(prior, obs), model_steps=float(len(prior) * steps))
         own |= {"inflation": float(memory["inflation"])} if "inflation" in memory else {}
         return state, Info(prior, info.diagnostics | own)
 
-    def _check_filter(self, analysed: np.ndarray, given: np.ndarray) -> None:
-        if not np.array_equal(analysed, given, equal_nan=True):
-            raise ValueError(
-                f"{self.method.name} does not analyse the forecast it is given, so it cannot be inflated from outside. "
-                "Use its own `inflation`."
-            )
+
+def _no_filter(method: Any) -> ValueError:
+    """Return what to raise for a method that analyses something else."""
+    return ValueError(
+        f"{method.name} does not analyse the forecast it is given, so it cannot be inflated from outside. Use its own "
+        "`inflation`, if it has one, or a filter such as ETKF."
+    )
 
 
 def _rotates(method: Any) -> bool:

@@ -44,6 +44,7 @@ class LocalIEnKS:
     """
 
     name = "local_ienks"
+    analyses_forecast = False
 
     def __init__(
         self,

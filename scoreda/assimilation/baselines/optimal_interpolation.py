@@ -27,6 +27,7 @@ class OptimalInterpolation:
     """
 
     name = "oi"
+    takes_forecast = False
 
     def __init__(self, model: Model, climatology: Climatology) -> None:
         self.model, self.climatology = model, climatology

@@ -32,6 +32,7 @@ class OptimalPF:
     """
 
     name = "optimal_pf"
+    takes_forecast = False
 
     def __init__(
         self,

@@ -23,6 +23,7 @@ class Persistence:
     """
 
     name = "persistence"
+    takes_forecast = False
 
     def __init__(self, model: Model, climatology: Climatology) -> None:
         self.interpolation = OptimalInterpolation(model, climatology)

@@ -33,6 +33,7 @@ class ThreeDVar:
     """
 
     name = "3dvar"
+    takes_forecast = False
 
     def __init__(self, model: Model, climatology: Climatology, scale: float = 0.02, iterations: int = 10) -> None:
         self.model, self.iterations = model, checked_count("iterations", iterations)

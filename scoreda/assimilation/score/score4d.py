@@ -49,6 +49,7 @@ class Score4D:
     """
 
     name = "score4d"
+    analyses_forecast = False
 
     def __init__(
         self,
