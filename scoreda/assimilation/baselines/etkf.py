@@ -10,6 +10,7 @@ from scoreda.assimilation.baselines.ensembles import (
     split,
 )
 from scoreda.assimilation.baselines.kernels import square_root_update
+from scoreda.assimilation.baselines.member_space import whitened_residuals
 from scoreda.assimilation.protocol import Info, State, check_ensemble
 from scoreda.models import Model
 from scoreda.observations import Observation
@@ -52,6 +53,17 @@ class ETKF:
 
     def _analyse(self, E: np.ndarray, obs: Observation, rng: np.random.Generator) -> np.ndarray:
         mean, A = inflated_split(E, self.inflation)
-        Hx, Y = split(obs.operator(mean + A))
-        increment, A = square_root_update(A, Y, 1 / obs.error.variance, obs.values - Hx)
+        increment, A = square_root_update(A, *_observed(mean + A, obs))
         return mean + increment + (rotation(len(A), rng) @ A if self.rotate else A)
+
+
+def _observed(E: np.ndarray, obs: Observation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the observed anomalies `(N, Ny)`, the precisions of their errors and the innovation of the mean `(Ny,)`.
+
+    Correlated errors are made white first.
+    """
+    if not obs.error.independent:
+        d, Y = whitened_residuals(E, obs)
+        return Y, np.ones(d.size), d
+    Hx, Y = split(obs.operator(E))
+    return Y, 1 / obs.error.variance, obs.values - Hx

@@ -10,6 +10,7 @@ import numpy as np
 
 from scoreda.assimilation.baselines.ensembles import checked_inflation, forecast_and_analyse, inflated, rotation, split
 from scoreda.assimilation.baselines.kernels import local_update
+from scoreda.assimilation.baselines.serial import check_independent
 from scoreda.assimilation.localisation import Distance, Localisation, Neighbourhoods, Taper, gaspari_cohn, located
 from scoreda.assimilation.protocol import Info, State, check_ensemble
 from scoreda.models import Model
@@ -60,7 +61,11 @@ class LETKF:
         return State(time, check_ensemble(ensemble, self.model.size))
 
     def step(self, state: State, obs: Observation, rng: np.random.Generator) -> tuple[State, Info]:
-        """Forecast to `obs.time`, then analyse every variable; ValueError if the operator has no locations."""
+        """Forecast to `obs.time`, then analyse every variable.
+
+        Raises:
+            ValueError: if the operator has no locations, or errors are correlated.
+        """
         return forecast_and_analyse(self.model, state, obs, rng, lambda E, obs: self._analyse(E, obs, rng))
 
     @property
@@ -85,6 +90,7 @@ class LETKF:
         return {}
 
     def _analyse(self, E: np.ndarray, obs: Observation, rng: np.random.Generator) -> np.ndarray:
+        check_independent(obs, "LETKF")
         Hx, Y = split(obs.operator(inflated(E, self.inflation)))
         d, turn = obs.values - Hx, rotation(len(E), rng) if self.rotate else None
         analysis = np.empty_like(E)

@@ -8,6 +8,7 @@ from scoreda.assimilation.baselines.checks import checked_count, checked_positiv
 from scoreda.assimilation.baselines.ensembles import checked_inflation, rotation, split
 from scoreda.assimilation.baselines.kernels import local_update
 from scoreda.assimilation.baselines.lag import Flow, Lag, forecast_and_smooth
+from scoreda.assimilation.baselines.serial import check_independent
 from scoreda.assimilation.localisation import Distance, Localisation, Taper, gaspari_cohn, located
 from scoreda.assimilation.protocol import Info, State, check_ensemble
 from scoreda.models import Model
@@ -76,7 +77,7 @@ class LocalIEnKS:
         """Forecast to `obs.time`, analyse the start of the window, and run it to the present.
 
         Raises:
-            ValueError: if the operator has no locations.
+            ValueError: if the operator has no locations, or errors are correlated.
         """
         smooth = partial(self._smooth, rng=rng)
         return forecast_and_smooth(self.model, self.lag, state, obs, rng, smooth)
@@ -84,6 +85,7 @@ class LocalIEnKS:
     def _smooth(
         self, forecast: State, lag: Lag, obs: Observation, flow: Flow, rng: np.random.Generator
     ) -> tuple[State, int]:
+        check_independent(obs, "LocalIEnKS")
         places = located(obs.operator, "LocalIEnKS") - self.drift * (obs.time - lag.times[0])
         near = self.localisation.near(places, self.model.size)
         mean, A = split(lag.start)

@@ -4,6 +4,7 @@ import numpy as np
 
 from scoreda.assimilation.baselines.climatological import climatological_ensemble
 from scoreda.assimilation.baselines.ensembles import conclude, split
+from scoreda.assimilation.baselines.stochastic_enkf import gaussian_errors
 from scoreda.assimilation.protocol import Info, State, check_ensemble, whole_steps
 from scoreda.datasets.climatology import Climatology
 from scoreda.models import Model
@@ -19,7 +20,8 @@ class OptimalInterpolation:
 
     with the climatological mean and covariance B. A nonlinear operator is linearised statistically: $B H^\top$ and
     $H B H^\top$ are then the covariances of x with h(x), and of h(x), over the climatological states. The members are
-    climatological states updated with the same gain and perturbed observations: their covariance is the analysis's.
+    climatological states updated with the same gain and perturbed observations: their covariance is the analysis's,
+    up to the sampling of states and perturbations.
 
     Args:
         model: Gives the state size and the time step; it is never run.
@@ -44,8 +46,8 @@ class OptimalInterpolation:
 
     def _analyse(self, E: np.ndarray, obs: Observation, rng: np.random.Generator) -> np.ndarray:
         expected, BHt, HBHt = self._moments(obs.operator)
-        K = np.linalg.solve(HBHt + np.diag(obs.error.variance), BHt.T).T
-        perturbed = obs.values + obs.error.std * rng.normal(size=(len(E), obs.operator.size))
+        K = np.linalg.solve(HBHt + obs.error.covariance, BHt.T).T
+        perturbed = obs.values + gaussian_errors(obs.error, len(E), rng)
         _, A = split(E + (perturbed - obs.operator(E)) @ K.T)
         return self.climatology.mean + K @ (obs.values - expected) + A
 

@@ -11,10 +11,10 @@ __all__ = ["check_independent", "joint", "joint_neighbourhoods", "singles"]
 
 
 def check_independent(obs: Observation, method: str) -> None:
-    """Raise ValueError if the errors are correlated: such observations cannot be taken one by one."""
+    """Raise ValueError if the errors are correlated: such observations cannot be taken, or tapered, one by one."""
     if not obs.error.independent:
         raise ValueError(
-            f"{method} takes observations one by one, so their errors must be independent, got "
+            f"{method} takes or tapers observations one by one, so their errors must be independent, got "
             f"'{obs.error.name}'. Use StochasticEnKF or DEnKF."
         )
 

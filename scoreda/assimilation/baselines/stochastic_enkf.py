@@ -9,7 +9,7 @@ from scoreda.assimilation.protocol import Info, State, check_ensemble
 from scoreda.models import Model
 from scoreda.observations import ErrorModel, Observation, Operator
 
-__all__ = ["StochasticEnKF", "increments", "tapers"]
+__all__ = ["StochasticEnKF", "gaussian_errors", "increments", "tapers"]
 
 FEW = 100  # observations up to which one kernel is faster than calls of LAPACK
 
@@ -64,7 +64,7 @@ class StochasticEnKF:
 
     def _analyse(self, E: np.ndarray, obs: Observation, rng: np.random.Generator) -> np.ndarray:
         E = inflated(E, self.inflation)
-        HE, eps = np.ascontiguousarray(obs.operator(E)), _gaussian_errors(obs.error, len(E), rng)
+        HE, eps = np.ascontiguousarray(obs.operator(E)), gaussian_errors(obs.error, len(E), rng)
         if self.localisation is None and obs.error.independent and obs.values.size <= min(len(E), FEW):
             return perturbed_update(E, HE, obs.values, obs.error.variance, eps)
         (_, A), (Hx, Y), (_, eps) = split(E), split(HE), split(eps)
@@ -72,7 +72,7 @@ class StochasticEnKF:
         return E + increments(A, Y, obs.error, obs.values - Hx + eps - Y, near)
 
 
-def _gaussian_errors(error: ErrorModel, members: int, rng: np.random.Generator) -> np.ndarray:
+def gaussian_errors(error: ErrorModel, members: int, rng: np.random.Generator) -> np.ndarray:
     """Draw Gaussian errors `(N, Ny)` with the covariance of `error`, whatever its distribution."""
     xi = rng.standard_normal((members, error.size))
     return error.std * xi if error.independent else xi @ np.linalg.cholesky(error.covariance).T

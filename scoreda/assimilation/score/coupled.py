@@ -193,7 +193,7 @@ class CoupledScoreFilter:
         rho_xx, rho_xy, rho_yy = self._tapers(obs)
         dof = len(E) - 1
         P, P_xy, P_yy = rho_xx * (A.T @ A) / dof, rho_xy * (A.T @ Y) / dof, rho_yy * (Y.T @ Y) / dof
-        K = np.linalg.solve(P_yy + np.diag(obs.error.variance), P_xy.T).T
+        K = np.linalg.solve(P_yy + obs.error.covariance, P_xy.T).T
         mean = x + K @ (obs.values - HE.mean(0))
         P_a = P - K @ P_xy.T
         return Gaussian.of(x, P, variance), Gaussian.of(mean, P_a, float(np.trace(P_a)) / len(mean))

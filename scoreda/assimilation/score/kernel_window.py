@@ -1,14 +1,23 @@
 """A window in NumPy, one stretch after the other, by the tangent-linear version of the model."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
+from scoreda.assimilation.baselines.gaussian import whitener
 from scoreda.assimilation.score.window import Linearisation, Window
+from scoreda.models import Model
+from scoreda.observations import ErrorModel, Observation
 
 __all__ = ["KernelWindow"]
 
 
 class KernelWindow(Window):
     """A `Window` of NumPy arrays; the model must offer `"tangent"`."""
+
+    def __init__(self, model: Model, start: float, past: Sequence[Observation]) -> None:
+        super().__init__(model, start, past)
+        self._white = [_whitener(obs.error) for obs in past]
 
     def extend(self, nodes: np.ndarray) -> np.ndarray:
         """Return the nodes `(k, Nx)`, k >= 1, continued by the model to `(K + 1, Nx)`."""
@@ -19,8 +28,8 @@ class KernelWindow(Window):
 
     def misfit(self, nodes: np.ndarray) -> np.ndarray:
         """Return J of trajectories `(..., K + 1, Nx)`."""
-        d = [(obs.values - obs.operator(nodes[..., k, :])) / obs.error.std for k, obs in enumerate(self.past, start=1)]
-        return 0.5 * sum((dk**2).sum(axis=-1) for dk in d)
+        d = [obs.values - obs.operator(nodes[..., k, :]) for k, obs in enumerate(self.past, start=1)]
+        return 0.5 * sum((white(dk) ** 2).sum(axis=-1) for white, dk in zip(self._white, d, strict=True))
 
     def gaps(self, nodes: np.ndarray) -> np.ndarray:
         """Return `M_k(x_k) - x_{k+1}` of trajectories `(..., K + 1, Nx)`, shape `(..., K, Nx)`."""
@@ -37,12 +46,11 @@ class KernelWindow(Window):
         # The last row carries what the gaps add to every later node.
         rows = np.concatenate([np.eye(size), np.zeros((1, size))])
         J, descent, hessian = 0.0, np.zeros(size), np.zeros((size, size))
-        for k, obs in enumerate(self.past):
+        for k, (obs, white) in enumerate(zip(self.past, self._white, strict=True)):
             reached, rows = self.model.tangent(nodes[k], rows, self.steps[k])  # type: ignore[attr-defined]
             rows[-1] += reached - nodes[k + 1]
             x = nodes[k + 1]
-            d = (obs.values - obs.operator(x)) / obs.error.std
-            G = obs.operator.tangent(x, rows) / obs.error.std
+            d, G = white(obs.values - obs.operator(x)), white(obs.operator.tangent(x, rows))
             J, hessian = J + 0.5 * float(d @ d), hessian + G[:-1] @ G[:-1].T
             descent = descent + G[:-1] @ (d - G[-1])
         return Linearisation(J, descent, hessian, rows[:-1])
@@ -54,3 +62,9 @@ class KernelWindow(Window):
             reached, row = self.model.tangent(x, change[-1][None], steps)  # type: ignore[attr-defined]
             change.append(row[0] + reached - following)
         return np.stack(change)
+
+
+def _whitener(error: ErrorModel) -> Callable[[np.ndarray], np.ndarray]:
+    """Return `whitener(error)`; where errors are independent it divides, which rounds less."""
+    std = error.std
+    return (lambda d: d / std) if error.independent else whitener(error)

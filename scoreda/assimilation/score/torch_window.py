@@ -11,11 +11,14 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vmap
 
+from scoreda.assimilation.baselines.gaussian import whitener
 from scoreda.assimilation.score.window import Linearisation, Window
 from scoreda.models import Model
-from scoreda.observations import Observation, Operator
+from scoreda.observations import ErrorModel, Observation, Operator
 
 __all__ = ["TorchWindow"]
+
+Whitener = Callable[[Tensor], Tensor]
 
 
 class TorchWindow(Window):
@@ -42,8 +45,8 @@ class TorchWindow(Window):
     def misfit(self, nodes: Tensor) -> Tensor:
         """Return J of trajectories `(..., K + 1, Nx)`."""
         total = nodes.new_zeros(nodes.shape[:-2])
-        for operator, times, y, std in self._networks:
-            d = (y - operator(nodes[..., times + 1, :])) / std
+        for operator, times, y, white in self._networks:
+            d = white((y - operator(nodes[..., times + 1, :]))[..., None, :])[..., 0, :]
             total = total + 0.5 * (d**2).sum((-2, -1))
         return total
 
@@ -77,10 +80,10 @@ class TorchWindow(Window):
         """Return the misfit as a quadratic, given the rows that reach every observation time, `(K, Nx + 1, Nx)`."""
         size = nodes.shape[1]
         J, descent, hessian = nodes.new_zeros(()), nodes.new_zeros(size), nodes.new_zeros(size, size)
-        for operator, times, y, std in self._networks:
+        for operator, times, y, white in self._networks:
             x = nodes[times + 1]
-            d = (y - operator(x)) / std
-            G = _derivative(operator, x, rows[times]) / std[:, None]
+            d = white((y - operator(x))[:, None])[:, 0]
+            G = white(_derivative(operator, x, rows[times]))
             hessian = hessian + torch.einsum("kin,kjn->ij", G[:, :-1], G[:, :-1])
             descent = descent + torch.einsum("kin,kn->i", G[:, :-1], d - G[:, -1])
             J = J + 0.5 * (d**2).sum()
@@ -108,15 +111,23 @@ class TorchWindow(Window):
         for steps in sorted(set(self.steps)):
             yield steps, self._tensor([k for k, own in enumerate(self.steps) if own == steps], torch.int64)
 
-    def _by_operator(self) -> Iterator[tuple[Operator, Tensor, Tensor, Tensor]]:
-        """Yield every operator, the indices `(T,)` of the times it observes, values `(T, Ny)` and errors `(T, Ny)`."""
+    def _by_operator(self) -> Iterator[tuple[Operator, Tensor, Tensor, Whitener]]:
+        """Yield every operator, the indices `(T,)` of the times it observes, values `(T, Ny)` and how to whiten."""
         groups: dict[int, list[int]] = {}
         for k, obs in enumerate(self.past):
             groups.setdefault(id(obs.operator), []).append(k)
         for times in groups.values():
             y = np.stack([self.past[k].values for k in times])
-            std = np.stack([self.past[k].error.std for k in times])
-            yield self.past[times[0]].operator, self._tensor(times, torch.int64), self._tensor(y), self._tensor(std)
+            white = self._whitener([self.past[k].error for k in times])
+            yield self.past[times[0]].operator, self._tensor(times, torch.int64), self._tensor(y), white
+
+    def _whitener(self, errors: list[ErrorModel]) -> Whitener:
+        """Return the map of residuals `(..., T, M, Ny)` after which the errors of T times are white."""
+        if all(error.independent for error in errors):
+            std = self._tensor(np.stack([error.std for error in errors]))
+            return lambda d: d / std[:, None]
+        roots = self._tensor(np.stack([whitener(error)(np.eye(error.size)) for error in errors]))
+        return lambda d: d @ roots
 
     def _tensor(self, array: object, dtype: torch.dtype = torch.float64) -> Tensor:
         return torch.as_tensor(array, dtype=dtype, device=self.device)

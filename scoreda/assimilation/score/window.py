@@ -25,7 +25,7 @@ class Linearisation(NamedTuple):
     """The misfit about a trajectory as a quadratic in the change of its first node.
 
     Attributes:
-        misfit: J = 1/2 sum_k |y_k - h_k(x_k)|^2 / R.
+        misfit: J = 1/2 sum_k d_k^T R_k^-1 d_k with d_k = y_k - h_k(x_k).
         descent: Minus the gradient, `(Nx,)`, gaps closed to first order.
         hessian: Gauss-Newton Hessian, `(Nx, Nx)`.
         tangent: Derivative of the last node by the first; rows are directions at the start, `(Nx, Nx)`.
