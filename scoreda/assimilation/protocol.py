@@ -70,10 +70,13 @@ class Traits(NamedTuple):
         takes_forecast: Whether a forecast of `state.ensemble` by its `model` may be made outside: `step` from there to
             the same time is the step.
         analyses_forecast: Whether that forecast, as it is given, is what it analyses, and not a start of a window.
+        keeps_members: Whether a member of the analysis descends from the member of the forecast in the same row; what
+            `rotate` does to that is a setting.
     """
 
     takes_forecast: bool = True
     analyses_forecast: bool = True
+    keeps_members: bool = True
 
     @classmethod
     def of(cls, method: Any) -> "Traits":

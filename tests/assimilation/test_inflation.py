@@ -18,6 +18,7 @@ from scoreda.assimilation.baselines import (
     Inflated,
     LikelihoodAware,
     LocalIEnKS,
+    LocalPF,
     Multiplicative,
     OptimalInterpolation,
     OptimalPF,
@@ -137,6 +138,14 @@ def test_that_adaptive_inflation_recovers_how_much_too_narrow_the_ensemble_is(to
         factors.append(float(memory["inflation"]))
     found = np.array(factors[200:]).reshape(8, 50).mean(1)
     assert abs(found.mean() - too_narrow**2) < 0.03 * too_narrow**2 + 5 * found.std(ddof=1) / np.sqrt(8)
+
+
+def test_that_rtpp_refuses_a_filter_that_resamples_into_other_rows_however_deep():
+    with pytest.raises(ValueError, match="bootstrap_pf puts other members in their rows. Use RTPS, or LocalPF"):
+        Inflated(BootstrapPF(RING), RTPP(0.3))
+    with pytest.raises(ValueError, match="other members in their rows"):
+        Inflated(Inflated(BootstrapPF(RING), RTPS(0.3)), RTPP(0.3))
+    assert Inflated(LocalPF(RING, 4.0), RTPP(0.3)).name == "local_pf_rtpp"
 
 
 def test_that_rtpp_refuses_a_filter_that_rotates_its_members_however_deep():

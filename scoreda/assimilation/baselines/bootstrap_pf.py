@@ -35,6 +35,7 @@ class BootstrapPF:
     """
 
     name = "bootstrap_pf"
+    keeps_members = False
 
     def __init__(
         self,

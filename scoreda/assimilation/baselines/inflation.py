@@ -158,7 +158,7 @@ class Inflated:
 
     Raises:
         ValueError: if the method does not analyse the forecast it is given, as smoothers do not, or if the scheme needs
-            members that keep their identity, and the filter rotates them.
+            members that keep their identity, and the filter rotates or reorders them.
     """
 
     def __init__(self, method: Any, scheme: Inflation) -> None:
@@ -170,6 +170,11 @@ class Inflated:
             raise ValueError(
                 f"{scheme.name} mixes members of the analysis with those of the forecast, but {method.name} rotates "
                 "them. Pass rotate=False to it, or use RTPS."
+            )
+        if scheme.keeps_members and not traits.keeps_members:
+            raise ValueError(
+                f"{scheme.name} mixes members of the analysis with those of the forecast, but {method.name} puts other "
+                "members in their rows. Use RTPS, or LocalPF."
             )
         self.name = f"{method.name}_{scheme.name}"
 

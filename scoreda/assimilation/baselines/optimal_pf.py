@@ -32,6 +32,7 @@ class OptimalPF:
     """
 
     name = "optimal_pf"
+    keeps_members = False
     takes_forecast = False
 
     def __init__(
