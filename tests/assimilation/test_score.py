@@ -293,3 +293,10 @@ def test_that_score4d_on_a_device_needs_no_tangent_but_a_model_in_torch():
     assert errors[-1] < 0.5
     with pytest.raises(ValueError, match="'torch'"):
         Score4D(plain, climate, device="cpu")
+
+
+def test_that_a_window_between_model_steps_is_refused():
+    model = Lorenz96(12)
+    late = Observation(0.07, np.zeros(12), Identity(12), GaussianError(1.0, 12))
+    with pytest.raises(ValueError, match="whole numbers of model steps"):
+        KernelWindow(model, 0.0, [late])

@@ -12,8 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
+from scoreda.assimilation.protocol import whole_steps
 from scoreda.models import Model
 from scoreda.observations import Observation
 from scoreda.observations.arrays import Array
@@ -44,12 +43,15 @@ class Window(ABC):
         model: Must offer what the kind of window needs.
         start: Time of the first node; before the first observation.
         past: Observations without missing values, none empty.
+
+    Raises:
+        ValueError: if the times do not follow one another at whole numbers of model steps.
     """
 
     def __init__(self, model: Model, start: float, past: Sequence[Observation]) -> None:
         self.model, self.start, self.past = model, start, tuple(past)
-        times = np.array([start, *(obs.time for obs in past)])
-        self.steps = np.rint(np.diff(times) / model.dt).astype(int).tolist()
+        times = [start, *(obs.time for obs in past)]
+        self.steps = [whole_steps(model, one, two) for one, two in zip(times[:-1], times[1:], strict=True)]
 
     @property
     def size(self) -> int:
