@@ -2,12 +2,25 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from scoreda.assimilation.baselines import ETKF, LETKF, EnKFN, IEnKS, LikelihoodAware
+from scoreda.assimilation.baselines import (
+    ETKF,
+    LETKF,
+    BootstrapPF,
+    EnKFN,
+    ExtendedKalman,
+    IEnKS,
+    LikelihoodAware,
+    OptimalInterpolation,
+    OptimalPF,
+    Persistence,
+    ThreeDVar,
+)
 from scoreda.assimilation.baselines.ensembles import split
 from scoreda.assimilation.baselines.sites import gaussian_sites, tilted_moments
+from scoreda.datasets import Climatology
 from scoreda.experiments.method_settings import Parts
 from scoreda.experiments.methods import IEnKSSettings
-from scoreda.models import Lorenz96, UserModel
+from scoreda.models import AdditiveError, Lorenz96, UserModel, WithModelError
 from scoreda.observations import (
     CorrelatedGaussianError,
     GaussianError,
@@ -120,6 +133,26 @@ def test_that_with_gaussian_errors_it_is_the_method_itself(make):
         two, info_aware = aware.step(two, obs, np.random.default_rng(k))
         np.testing.assert_allclose(two.ensemble, one.ensemble, atol=1e-12)
         assert info_aware.diagnostics == pytest.approx(info.diagnostics)
+
+
+CLIMATE = Climatology.of(np.random.default_rng(9).normal(size=(20, 3)))
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        ExtendedKalman(UserModel(lambda E: E, 3, tangent=lambda x, dX: (x, dX))),
+        ThreeDVar(STILL, CLIMATE),
+        OptimalInterpolation(STILL, CLIMATE),
+        Persistence(STILL, CLIMATE),
+        OptimalPF(WithModelError(STILL, AdditiveError(0.1))),
+        BootstrapPF(STILL, threshold=0.5),
+    ],
+    ids=lambda method: method.name,
+)
+def test_that_a_method_with_another_forecast_than_that_of_its_ensemble_is_refused(method):
+    with pytest.raises(ValueError, match=f"{method.name} makes another of its own. Use ETKF, LETKF or IEnKS"):
+        LikelihoodAware(method)
 
 
 def test_that_chi_square_and_cost_are_those_of_the_observations():

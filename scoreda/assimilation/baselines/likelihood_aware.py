@@ -6,7 +6,7 @@ import numpy as np
 
 from scoreda.assimilation.baselines.checks import checked_count
 from scoreda.assimilation.baselines.sites import gaussian_sites
-from scoreda.assimilation.protocol import Info, State, forecast_to, innovation_chi2
+from scoreda.assimilation.protocol import Info, State, Traits, forecast_to, innovation_chi2
 from scoreda.observations import Observation
 
 __all__ = ["LikelihoodAware"]
@@ -18,12 +18,21 @@ class LikelihoodAware:
     Where errors are Gaussian it is the method itself.
 
     Args:
-        method: An ensemble method that takes errors for Gaussian, such as `ETKF`, `LETKF` or `IEnKS`.
+        method: An ensemble method that takes errors for Gaussian and forecasts its ensemble, such as `ETKF`, `LETKF` or
+            `IEnKS`.
         sweeps: Sweeps of expectation propagation. With 1 every observation is matched alone with the forecast; more
             account for what the others tell, and trust the covariances of the ensemble at all distances.
+
+    Raises:
+        ValueError: if the method does not take the forecast that observations are matched with, or a number is wrong.
     """
 
     def __init__(self, method: Any, sweeps: int = 1) -> None:
+        if not Traits.of(method).takes_forecast:
+            raise ValueError(
+                f"observations are matched with a forecast of the ensemble, but {method.name} makes another of its own."
+                " Use ETKF, LETKF or IEnKS."
+            )
         self.method, self.model, self.sweeps = method, method.model, checked_count("sweeps", sweeps)
         self.name = f"{method.name}_sites"
 
