@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import brentq
 
 from scoreda.assimilation import assimilate, initial_ensemble, load_state, save_state
-from scoreda.assimilation.baselines import ETKF, LETKF, EnKS, IEnKS, LocalIEnKS
+from scoreda.assimilation.baselines import ETKF, LETKF, Adaptive, EnKS, IEnKS, Inflated, LocalIEnKS
 from scoreda.assimilation.baselines.lag import Flow, Lag
 from scoreda.datasets import simulate
 from scoreda.models import AdditiveError, Lorenz63, Lorenz96, UserModel, WithModelError
@@ -82,6 +82,14 @@ def test_that_the_analysis_of_the_enks_is_the_etkfs(lag):
     for one, two in zip(ours, etkf, strict=True):
         np.testing.assert_allclose(one.ensemble, two.ensemble, atol=1e-10)
     assert len(ours[-1].memory["smoothed"]) == lag + 1
+
+
+def test_that_inflation_that_adapts_goes_on_from_where_it_was_around_the_enks_as_around_the_etkf():
+    scheme = Adaptive(0.5, least=0.1)
+    smoother, etkf = (run(Inflated(m, scheme), 5, uncorrelated) for m in (EnKS(MODEL, lag=2), ETKF(MODEL)))
+    found, factors = ([float(state.memory["inflation"]) for state in states] for states in (smoother, etkf))
+    np.testing.assert_allclose(found, factors, rtol=1e-6)
+    assert np.abs(np.diff(factors)).min() > 1e-3 and abs(factors[0] - 1) > 1e-3
 
 
 @pytest.mark.parametrize("rotate", [False, True])

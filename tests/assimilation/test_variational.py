@@ -110,6 +110,15 @@ def test_that_a_window_that_slides_starts_from_the_analysis_made_there():
     np.testing.assert_allclose(states[2].memory["trajectory"][0], expected, atol=1e-10)
 
 
+def test_that_4dvar_leaves_what_others_keep_in_the_memory():
+    method, kept = FourDVar(LINEAR_MODEL, CLIMATE), np.arange(3.0)
+    state = method.init(np.random.default_rng(0).normal(size=(9, NX)))
+    state, _ = method.step(
+        state.replace(memory=state.memory | {"of a wrapper": kept}), observation(0), np.random.default_rng(1)
+    )
+    np.testing.assert_array_equal(state.memory["of a wrapper"], kept)
+
+
 def test_that_more_iterations_change_nothing_on_a_linear_problem():
     for method in (
         lambda n: FourDVar(LINEAR_MODEL, CLIMATE, window=3, iterations=n),

@@ -51,7 +51,7 @@ class EnKS:
         diagnostics = dict(chi2=innovation_chi2(prior, obs), model_steps=float(steps * len(prior)))
         smoothed, times = np.stack([*past, E]), np.append(state.memory["times"], obs.time)
         memory = {"smoothed": smoothed[-self.lag - 1 :], "times": times[-self.lag - 1 :]}
-        return State(obs.time, E, memory), Info(prior, diagnostics)
+        return state.replace(time=obs.time, ensemble=E, memory=state.memory | memory), Info(prior, diagnostics)
 
     def _weights(self, E: np.ndarray, obs: Observation, rng: np.random.Generator) -> Weights:
         d, Y = whitened_residuals(E, obs)

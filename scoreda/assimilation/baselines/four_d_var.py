@@ -68,7 +68,7 @@ class FourDVar:
         w = (guess - backgrounds[0]) @ self.inverse
         found = minimise(w, lambda w: window.linearise(backgrounds[0] + w @ self.rows, self.rows), self.iterations)
         diagnostics["model_steps"] += found.linearisations * sum(window.steps) * (len(self.rows) + 1)
-        memory = {
+        memory = state.memory | {
             "backgrounds": np.vstack([backgrounds, found.at.x]),
             "trajectory": window.trajectory(backgrounds[0] + found.w @ self.rows),
             "start": np.array(window.start),
