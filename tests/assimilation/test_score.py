@@ -300,3 +300,45 @@ def test_that_a_window_between_model_steps_is_refused():
     late = Observation(0.07, np.zeros(12), Identity(12), GaussianError(1.0, 12))
     with pytest.raises(ValueError, match="whole numbers of model steps"):
         KernelWindow(model, 0.0, [late])
+
+
+def counted(model):
+    """The model, and a list that every run of it adds its cost to, a tangent direction as one member."""
+    spent = []
+    step = lambda E: spent.append(len(E)) or model.step(E)
+    tangent = lambda x, dX: spent.append(1 + len(dX)) or model.tangent(x, dX)
+    return UserModel(step, model.size, model.dt, tangent=tangent), spent
+
+
+def test_that_score4d_reports_every_model_step_it_took():
+    """With particles that are dropped, two noise levels at the start, and a search anew after a jump."""
+    model, spent = counted(Lorenz96(12))
+    prior = white_prior(2.3, 3.6, trained=True)
+    method, rng = Score4D(model, prior, window=5, particles=3, reacquire=3), np.random.default_rng(10)
+    searches, search = [], method._acquire
+    method._acquire = lambda *arguments: searches.append(state.time) or search(*arguments)
+    x, other = climate_states(Lorenz96(12), 2, rng)[:, None]
+    state = method.init(climate_states(Lorenz96(12), 4, rng))
+    for k in range(1, 9):
+        x = other if k == 6 else Lorenz96(12).step(x, 2)
+        spent.clear()
+        obs = Observation(0.1 * k, x[0] + 0.3 * rng.normal(size=12), Identity(12), GaussianError(0.09, 12))
+        state, info = method.step(state, obs, rng)
+        assert info.diagnostics["model_steps"] == sum(spent)
+    assert searches
+
+
+def test_that_a_window_counts_the_model_steps_of_what_it_is_asked_for():
+    window, x = scattered_window()
+    tensors = in_torch(window)
+    nodes = window.extend(x[None])
+    tensor = torch.stack(list(tensors.extend(x[None])))
+    assert window.spent == tensors.spent == sum(window.steps)
+    for kind, X in ((window, nodes), (tensors, tensor)):
+        kind.gaps(X[None])
+        assert kind.spent == 2 * sum(window.steps)
+        kind.linearise(X)
+        assert kind.spent == (2 + 12 + 2) * sum(window.steps)
+        kind.move(X, X[0])
+    assert window.spent == (2 + 12 + 2 + 2) * sum(window.steps)
+    assert tensors.spent == (2 + 12 + 2) * sum(window.steps)  # it knows the derivatives of the last nodes

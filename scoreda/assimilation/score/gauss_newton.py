@@ -29,13 +29,11 @@ class Mode(NamedTuple):
         nodes: The trajectory, `(K + 1, Nx)`.
         window: Misfit and derivatives there.
         hessian: Of minus the log posterior in the first node, positive definite.
-        model_steps: Model steps spent, a tangent direction counting as one member.
     """
 
     nodes: Array
     window: Linearisation
     hessian: Symmetric
-    model_steps: int
 
     @property
     def spread(self) -> float:
@@ -57,7 +55,7 @@ def find_mode(
     Stops when the step, measured in posterior standard deviations, is below `tolerance` per variable (root mean
     square).
     """
-    size, cost = nodes.shape[1], 0
+    size = nodes.shape[1]
     precision = prior.precision(nodes[0], sigma)
     here, hessian = _expand(nodes, window, precision)
     for _ in range(iterations):
@@ -67,10 +65,9 @@ def find_mode(
         share = _line_search(nodes, change, score, precision, window, prior.scale)
         nodes = nodes + share * change
         here, hessian = _expand(nodes, window, precision)
-        cost += sum(window.steps) * (size + 2 + len(SHARES))
         if share == 1 and delta @ hessian.apply(hessian.w, delta) < tolerance**2 * size:
             break
-    return Mode(nodes, here, hessian, cost)
+    return Mode(nodes, here, hessian)
 
 
 def _expand(nodes: Array, window: Window, precision: Array) -> tuple[Linearisation, Symmetric]:

@@ -15,15 +15,15 @@ __all__ = ["KernelWindow"]
 class KernelWindow(Window):
     """A `Window` of NumPy arrays; the model must offer `"tangent"`."""
 
-    def __init__(self, model: Model, start: float, past: Sequence[Observation]) -> None:
-        super().__init__(model, start, past)
+    def __init__(self, model: Model, start: float, past: Sequence[Observation], spent: int = 0) -> None:
+        super().__init__(model, start, past, spent)
         self._white = [_whitener(obs.error) for obs in past]
 
     def extend(self, nodes: np.ndarray) -> np.ndarray:
         """Return the nodes `(k, Nx)`, k >= 1, continued by the model to `(K + 1, Nx)`."""
         trajectory = list(nodes)
         for steps in self.steps[len(nodes) - 1 :]:
-            trajectory.append(self.model.step(trajectory[-1][None], steps)[0])
+            trajectory.append(self._step(trajectory[-1][None], steps)[0])
         return np.stack(trajectory)
 
     def misfit(self, nodes: np.ndarray) -> np.ndarray:
@@ -37,7 +37,7 @@ class KernelWindow(Window):
         for steps in set(self.steps):
             same = np.flatnonzero(np.array(self.steps) == steps)
             rows = before[..., same, :]
-            reached[..., same, :] = self.model.step(rows.reshape(-1, rows.shape[-1]), steps).reshape(rows.shape)
+            reached[..., same, :] = self._step(rows.reshape(-1, rows.shape[-1]), steps).reshape(rows.shape)
         return reached - nodes[..., 1:, :]
 
     def linearise(self, nodes: np.ndarray) -> Linearisation:
@@ -47,7 +47,7 @@ class KernelWindow(Window):
         rows = np.concatenate([np.eye(size), np.zeros((1, size))])
         J, descent, hessian = 0.0, np.zeros(size), np.zeros((size, size))
         for k, (obs, white) in enumerate(zip(self.past, self._white, strict=True)):
-            reached, rows = self.model.tangent(nodes[k], rows, self.steps[k])  # type: ignore[attr-defined]
+            reached, rows = self._tangent(nodes[k], rows, self.steps[k])
             rows[-1] += reached - nodes[k + 1]
             x = nodes[k + 1]
             d, G = white(obs.values - obs.operator(x)), white(obs.operator.tangent(x, rows))
@@ -59,9 +59,17 @@ class KernelWindow(Window):
         """Return the change of every node, `(K + 1, Nx)`, when the first changes by `delta` and the gaps close."""
         change = [delta]
         for x, following, steps in zip(nodes[:-1], nodes[1:], self.steps, strict=True):
-            reached, row = self.model.tangent(x, change[-1][None], steps)  # type: ignore[attr-defined]
+            reached, row = self._tangent(x, change[-1][None], steps)
             change.append(row[0] + reached - following)
         return np.stack(change)
+
+    def _step(self, E: np.ndarray, steps: int) -> np.ndarray:
+        self.spent += steps * len(E)
+        return self.model.step(E, steps)
+
+    def _tangent(self, x: np.ndarray, dX: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        self.spent += steps * (1 + len(dX))
+        return self.model.tangent(x, dX, steps)  # type: ignore[attr-defined]
 
 
 def _whitener(error: ErrorModel) -> Callable[[np.ndarray], np.ndarray]:

@@ -81,22 +81,19 @@ class Score4D:
         """Admit `obs`, drop what has left the window, move every particle to its mode, and sample the analysis."""
         evaluations = self.prior.evaluations
         E, steps = forecast_to(self.model, state.ensemble, state.time, obs.time, rng)
-        cost = steps * len(E)
+        diagnostics = {"model_steps": float(steps * len(E)), "network_evals": 0.0}
         if obs.is_empty:
-            return state.replace(time=obs.time, ensemble=E), Info(E, {"model_steps": float(cost), "network_evals": 0.0})
+            return state.replace(time=obs.time, ensemble=E), Info(E, diagnostics)
         obs = obs.present()
         window, trajectories = self._slide(state, obs)
         modes, spread = self._modes(window, trajectories, float(state.memory["spread"]), rng)
-        cost += sum(mode.model_steps for mode in modes)
         if len(trajectories) and _fit(modes[0], window) > 5 and len(window.past) >= self.reacquire:
             window, modes, spread = self._acquire(window, rng)
-            cost += sum(mode.model_steps for mode in modes)
         analysis = _sample(modes, len(E), rng)
         memory = self._memory(np.stack([host(mode.nodes) for mode in modes]), window.start, spread)
-        diagnostics = dict(
-            chi2=innovation_chi2(E, obs), model_steps=float(cost), modes=float(len(modes)), fit=_fit(modes[0], window),
-            network_evals=float(self.prior.evaluations - evaluations),
-        )  # fmt: skip
+        diagnostics["model_steps"] += window.spent
+        diagnostics["network_evals"] = float(self.prior.evaluations - evaluations)
+        diagnostics |= dict(chi2=innovation_chi2(E, obs), modes=float(len(modes)), fit=_fit(modes[0], window))
         return State(obs.time, analysis, memory, window.past), Info(E, diagnostics)
 
     @staticmethod
@@ -110,11 +107,11 @@ class Score4D:
             trajectories, start, past = trajectories[:, 1:], past[0].time, past[1:]
         return self._window(start, past), trajectories
 
-    def _window(self, start: float, past: tuple[Observation, ...]) -> Window:
-        """Return a window, on the device if there is one."""
+    def _window(self, start: float, past: tuple[Observation, ...], spent: int = 0) -> Window:
+        """Return a window, on the device if there is one, after `spent` model steps."""
         if self.device is None:
-            return KernelWindow(self.model, start, past)
-        return TorchWindow(self.model, start, past, self.device)
+            return KernelWindow(self.model, start, past, spent)
+        return TorchWindow(self.model, start, past, self.device, spent)
 
     def _modes(
         self, window: Window, trajectories: np.ndarray, spread: float, rng: np.random.Generator
@@ -145,10 +142,10 @@ class Score4D:
         start = window.past[-self.reacquire - 1].time if len(window.past) > self.reacquire else window.start
         trajectories, spread = np.empty((0, 1, self.model.size)), self.prior.scale
         for k in range(1, len(past) + 1):
-            short = self._window(start, past[:k])
-            modes, spread = self._modes(short, trajectories, spread, rng)
+            window = self._window(start, past[:k], window.spent)
+            modes, spread = self._modes(window, trajectories, spread, rng)
             trajectories = np.stack([host(mode.nodes) for mode in modes])
-        return short, modes, spread
+        return window, modes, spread
 
 
 def _fit(mode: Mode, window: Window) -> float:

@@ -25,12 +25,14 @@ class TorchWindow(Window):
     """A `Window` of double-precision tensors; the model must offer `"torch"`, and operators take tensors.
 
     Args:
-        model, start, past: As of every window.
+        model, start, past, spent: As of every window.
         device: Of all tensors.
     """
 
-    def __init__(self, model: Model, start: float, past: Sequence[Observation], device: torch.device) -> None:
-        super().__init__(model, start, past)
+    def __init__(
+        self, model: Model, start: float, past: Sequence[Observation], device: torch.device, spent: int = 0
+    ) -> None:
+        super().__init__(model, start, past, spent)
         self.device = device
         self._networks, self._stretches = list(self._by_operator()), list(self._by_length())
         self._known: tuple[Tensor, Tensor, Tensor] | None = None
@@ -39,6 +41,7 @@ class TorchWindow(Window):
         """Return the nodes `(k, Nx)`, k >= 1, continued by the model to `(K + 1, Nx)`."""
         trajectory = list(self._tensor(nodes))
         for steps in self.steps[len(nodes) - 1 :]:
+            self.spent += steps
             trajectory.append(self._model(steps)(trajectory[-1]))
         return torch.stack(trajectory)
 
@@ -54,7 +57,9 @@ class TorchWindow(Window):
         """Return `M_k(x_k) - x_{k+1}` of trajectories `(..., K + 1, Nx)`, shape `(..., K, Nx)`."""
         reached = torch.empty_like(nodes[..., 1:, :])
         for steps, stretches in self._stretches:
-            reached[..., stretches, :] = self._model(steps)(nodes[..., stretches, :])
+            before = nodes[..., stretches, :]
+            self.spent += steps * before.shape[:-1].numel()
+            reached[..., stretches, :] = self._model(steps)(before)
         return reached - nodes[..., 1:, :]
 
     def linearise(self, nodes: Tensor) -> Linearisation:
@@ -99,6 +104,7 @@ class TorchWindow(Window):
             M = nodes.new_empty(K, size, size)
             for steps, stretches in self._stretches:
                 every = torch.eye(size, dtype=nodes.dtype, device=self.device).expand(len(stretches), size, size)
+                self.spent += steps * len(stretches) * (1 + size)
                 M[stretches] = _derivative(self._model(steps), nodes[stretches], every)
             self._known = nodes, self.gaps(nodes), M
         return self._known[1:]

@@ -43,13 +43,16 @@ class Window(ABC):
         model: Must offer what the kind of window needs.
         start: Time of the first node; before the first observation.
         past: Observations without missing values, none empty.
+        spent: Model steps of the windows before it in the same search.
+
+    `spent` goes on to count the model steps of this one, a tangent direction as one member.
 
     Raises:
         ValueError: if the times do not follow one another at whole numbers of model steps.
     """
 
-    def __init__(self, model: Model, start: float, past: Sequence[Observation]) -> None:
-        self.model, self.start, self.past = model, start, tuple(past)
+    def __init__(self, model: Model, start: float, past: Sequence[Observation], spent: int = 0) -> None:
+        self.model, self.start, self.past, self.spent = model, start, tuple(past), spent
         times = [start, *(obs.time for obs in past)]
         self.steps = [whole_steps(model, one, two) for one, two in zip(times[:-1], times[1:], strict=True)]
 
