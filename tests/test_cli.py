@@ -103,9 +103,37 @@ def test_that_simulating_then_assimilating_gives_files_scores_and_a_table(here, 
     assert (here / "r/one/twin.nc").read_bytes() == twin
 
 
+def test_that_simulating_lists_the_twins_of_all_seeds(here, run):
+    code, out, _ = run("simulate", "e.yaml", "--out", "r", "twin_per_seed=true", "seeds=[1,2]")
+    assert (code, out) == (0, "r/one/twin.seed1.nc\nr/one/twin.seed2.nc\n")
+    assert all((here / line).is_file() for line in out.split())
+
+
+def test_that_overrides_may_stand_before_the_configuration(here, run):
+    assert run("simulate", "seeds=[1]", "e.yaml", "--out", "r")[:2] == (0, "r/one/twin.nc\n")
+    code, out, _ = run("bench", "seeds=[7]", "e.yaml", "--list")
+    assert code == 0
+    assert out.splitlines()[0].endswith("seed7")
+
+
+def test_that_overrides_alone_are_no_configuration(refuses):
+    for command in ("simulate", "train", "assimilate", "bench"):
+        refuses([command, "seeds=[1]", "--out", "d"], "CONFIG is missing", f"scoreda {command} --help")
+
+
+def test_that_a_second_configuration_is_refused_where_one_is_expected(refuses):
+    refuses(["simulate", "e.yaml", "--out", "d", "f.yaml"], "unrecognised arguments: f.yaml")
+
+
+def test_that_scores_without_ensembles_are_continued_only_when_asked(here, run, refuses):
+    kept = ["assimilate", "e.yaml", "--out", "r", "ensembles=false"]
+    assert run(*kept)[0] == 0
+    refuses(kept, "r holds results", "--resume", "--overwrite")
+
+
 def test_that_analyses_are_continued_only_when_asked(here, run, refuses):
     run("assimilate", "e.yaml", "--out", "r")
-    refuses(["assimilate", "e.yaml", "--out", "r"], "r holds analyses", "--resume", "--overwrite")
+    refuses(["assimilate", "e.yaml", "--out", "r"], "r holds results", "--resume", "--overwrite")
     assert run("assimilate", "e.yaml", "--out", "r", "--resume")[0] == 0
     assert run("assimilate", "e.yaml", "--out", "r", "--overwrite")[0] == 0
 

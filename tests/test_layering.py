@@ -55,6 +55,11 @@ def test_that_some_packages_stay_in_their_room(package, rooms):
     assert users == rooms
 
 
+def test_that_threads_are_told_before_numpy_reads_how_many():
+    code = "from scoreda.experiments.threads import one_thread; one_thread(); import sys; print('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
 def test_that_importing_scoreda_loads_nothing_heavy():
     assert loaded_by("import scoreda") == []
 

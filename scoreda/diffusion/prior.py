@@ -1,5 +1,6 @@
 """A learned prior: a denoiser, its normaliser and where it came from, in one file of safetensors."""
 
+import hashlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
@@ -57,6 +58,19 @@ class Prior:
     def dtype(self) -> torch.dtype:
         """What the weights are stored in."""
         return next(self.denoiser.parameters()).dtype
+
+    def settings(self) -> dict[str, Any]:
+        """Return what rebuilds the prior around its weights: denoiser, network, schedule and normaliser, plain data."""
+        own = self.denoiser
+        parts = dict(denoiser=own.spec(), network=own.network.spec(), schedule=own.schedule.spec())  # type: ignore[operator]
+        return parts | dict(normaliser=self.normaliser.to_dict())
+
+    def fingerprint(self) -> str:
+        """Return 16 digits that change with the weights and with any of the settings, but not with the card."""
+        digest = hashlib.sha256(json.dumps(self.settings(), sort_keys=True).encode())
+        for name, weights in sorted(self.denoiser.state_dict().items()):
+            digest.update(name.encode() + weights.cpu().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def to(self, device: torch.device | str) -> "Prior":
         """Move the weights; returns self."""
@@ -175,14 +189,7 @@ def save_prior(folder: Path | str, prior: Prior) -> Path:
     from safetensors.torch import save_file
 
     path = Path(folder) / WEIGHTS
-    denoiser = prior.denoiser
-    config = dict(
-        denoiser=denoiser.spec(),
-        network=denoiser.network.spec(),  # type: ignore[operator]
-        schedule=denoiser.schedule.spec(),
-        normaliser=prior.normaliser.to_dict(),
-    )
-    header = {"format": FORMAT, "config": json.dumps(config), "card": json.dumps(prior.card)}
+    header = {"format": FORMAT, "config": json.dumps(prior.settings()), "card": json.dumps(prior.card)}
     weights = {name: w.contiguous().cpu() for name, w in prior.denoiser.state_dict().items()}
     with replacing(path) as partial:
         save_file(weights, partial, metadata=header)

@@ -7,8 +7,6 @@ and one more method changes nothing about the others. A cell writes its own file
 import hashlib
 import json
 import math
-import os
-import sys
 import time
 import zlib
 from contextlib import AbstractContextManager
@@ -33,9 +31,7 @@ if TYPE_CHECKING:
     from scoreda.datasets import Climatology
     from scoreda.diffusion import Prior
 
-__all__ = ["Cell", "Outcome", "generator", "one_thread", "parts_of", "run_cell"]
-
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+__all__ = ["Cell", "Outcome", "generator", "parts_of", "run_cell"]
 
 
 @dataclass(frozen=True)
@@ -98,7 +94,9 @@ class Cell:
         """Return everything that the result depends on."""
         settings = self.settings.model_dump(mode="json", exclude_none=True, exclude=set(DESCRIPTIVE))
         seeds = dict(seed=self.seed, twin_seed=self.twin_seed, own_twin=self.twin != self.folder.twin(self.case))
-        return dict(case=self.case, method=self.method, settings=settings, **seeds, prior_sha256=self.prior_sha256)
+        learned = "prior" in self.settings.methods[self.method].uses().values()
+        prior = self.prior_sha256 if learned else None
+        return dict(case=self.case, method=self.method, settings=settings, **seeds, prior_sha256=prior)
 
     def digest(self) -> str:
         """Return the hash of that."""
@@ -113,16 +111,26 @@ class Cell:
         if self.ensembles and not self.analysis.is_file():
             return None
         if not self.result.is_file():
-            return self.scored() if self.analysis.is_file() else None
+            found = self.scored()
+            return found and self.store(**found)
         found = _read_result(self.result)
         return found if found["digest"] == self.digest() else None
 
-    def scored(self) -> dict[str, Any]:
-        """Score the analysis that is there; ScoredaError if there is none."""
+    def scored(self) -> dict[str, Any] | None:
+        """Return the scores, `row`, of the analysis that is there; None if there is none, or one of other settings."""
         from scoreda.datasets import open_dataset
 
+        if not self.analysis.is_file():
+            return None
         with open_dataset(self.analysis, needs=("analysis",)) as run:
-            return {"row": _scored(self, run)[0]}
+            made_from = json.loads(run.attrs.get("scoreda_config", "{}")).get("cell")
+            return {"row": _scored(self, run)[0]} if made_from == self.content() else None
+
+    def store(self, row: dict[str, Any], **known: Any) -> dict[str, Any]:
+        """Write scores, and what else is known of their run, in one step; return both."""
+        found = {"row": row} | known
+        write_text(self.result, json.dumps({"digest": self.digest()} | found, indent=1) + "\n")
+        return found
 
     def failed(self, why: str) -> Outcome:
         """Return the outcome of a cell that could not be run."""
@@ -152,24 +160,13 @@ def generator(seed: int, *names: str) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=[zlib.crc32(name.encode()) for name in names]))
 
 
-def one_thread() -> None:
-    """Keep numerical libraries to one thread, for good: sums are then added up in the same order on every machine.
-
-    A BLAS reads the environment once, so this has to come before NumPy is loaded, or the environment be set outside.
-    """
-    os.environ |= dict.fromkeys(THREADS, "1")
-    for library in ("torch", "numba"):
-        if library in sys.modules:
-            sys.modules[library].set_num_threads(1)
-
-
 def parts_of(cell: Cell, budget: Budget = UNLIMITED) -> Parts:
     """Return what the method of a cell is made from; what takes long is computed by the first call in a process."""
     model = cell.settings.model
     return Parts(
         model.build(),
         lambda: _climatology(model.model_dump_json(), cell.twin_seed, cell.case),
-        lambda: budget.of_prior(_prior(cell.prior, cell.device)),
+        lambda: budget.of_prior(_prior(cell.prior, cell.prior_sha256, cell.device)),
     )
 
 
@@ -182,10 +179,17 @@ def _climatology(model: str, twin_seed: int, case: str) -> "Climatology":
 
 
 @lru_cache(maxsize=1)
-def _prior(name: str, device: str) -> "Prior":
+def _prior(name: str, fingerprint: str | None, device: str) -> "Prior":
+    """Load a prior; ScoredaError if it is not the one that the run began with."""
     from scoreda.diffusion import load_prior
 
-    return load_prior(name, device)
+    prior = load_prior(name, device)
+    if prior.fingerprint() != fingerprint:
+        raise ScoredaError(
+            f"the prior '{name}' has fingerprint {prior.fingerprint()}, but the run began with {fingerprint}: it was "
+            "changed since, or is another one on this machine. Put that one back, or give the command again."
+        )
+    return prior
 
 
 def _run(cell: Cell, memory: float) -> dict[str, Any]:
@@ -197,10 +201,7 @@ def _run(cell: Cell, memory: float) -> dict[str, Any]:
         seconds = round(time.perf_counter() - clock, 3)
         row, statistics = _scored(cell, run.dataset)
         _keep(cell, run, statistics)
-    found = {"row": row, "seconds": seconds, "commit": commit()}
-    # Last, and in one step: a cell whose scores are there is finished.
-    write_text(cell.result, json.dumps({"digest": cell.digest()} | found, indent=1) + "\n")
-    return found
+    return cell.store(row, seconds=seconds, commit=commit())  # last: a cell whose scores are there is finished
 
 
 def _assimilated(cell: Cell, memory: float) -> AbstractContextManager[Run]:
@@ -209,7 +210,7 @@ def _assimilated(cell: Cell, memory: float) -> AbstractContextManager[Run]:
 
     with open_dataset(cell.twin) as twin:
         cycles = twin.sizes["time"]
-    prior = partial(_prior, cell.prior, cell.device) if cell.prior_sha256 else None
+    prior = partial(_prior, cell.prior, cell.prior_sha256, cell.device) if cell.prior_sha256 else None
     budget = budget_of(cell.settings, cell.method, cycles, memory, prior)
     start = partial(_start, cell, budget)
     return streamed(cell.twin, start, cell.analysis.parent) if budget.streamed else held(cell.twin, start)

@@ -12,8 +12,9 @@ from socket import gethostname
 from typing import TYPE_CHECKING
 
 from scoreda.errors import ScoredaError
-from scoreda.experiments.cells import THREADS, Cell, Outcome, one_thread
+from scoreda.experiments.cells import Cell, Outcome
 from scoreda.experiments.identity import Identity, asker, check_workers, identity
+from scoreda.experiments.threads import THREADS, one_thread
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -26,7 +27,7 @@ Task = Callable[[Cell], Outcome]
 Execute = Callable[[Task, Iterable[Cell]], Iterator[Outcome]]
 TIMEOUT = 10  # seconds that a scheduler has to answer
 PATIENCE = 60  # seconds that its first worker has to come
-EXTRA = "distributed sweeps need Dask: pip install 'scoreda[distributed]'"
+EXTRA = "distributed sweeps need Dask: pip install 'dask[distributed]'"
 
 
 def here(task: Task, cells: Iterable[Cell]) -> Iterator[Outcome]:

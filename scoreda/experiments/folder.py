@@ -76,6 +76,10 @@ class RunFolder:
         """Return where the analysis of one cell is."""
         return self.path / case / method / f"seed{seed}" / "analysis.nc"
 
+    def begun(self, case: str, method: str, seed: int) -> bool:
+        """Return whether there is anything of one cell."""
+        return self.result(case, method, seed).is_file() or self.analysis(case, method, seed).is_file()
+
     def claim(
         self,
         settings: dict[str, Any],
@@ -178,7 +182,9 @@ def _common(settings: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]
     }
     if not cases:
         return settings
-    return settings | {
+    # Without a fingerprint there was no method with a prior, and the first one may come.
+    of_prior = () if "prior_sha256" in earlier else ("prior", "prior_sha256")
+    return {key: value for key, value in settings.items() if key not in of_prior} | {
         "cases": cases,
         "seeds": [seed for seed in settings.get("seeds", ()) if seed in earlier.get("seeds", ())],
     }

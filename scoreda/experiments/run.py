@@ -4,7 +4,6 @@ This process makes the twins and writes the tables; cells run wherever the execu
 tuned first. The twin of a case depends on `twin_seed`, and with `twin_per_seed` on the seed.
 """
 
-import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from scoreda.errors import ScoredaError
 from scoreda.experiments.budget import prior_within
 from scoreda.experiments.cells import Outcome
 from scoreda.experiments.cluster import Execute, here
-from scoreda.experiments.config import Experiment, load_config
+from scoreda.experiments.config import Experiment, completed, load_config, resolved
 from scoreda.experiments.folder import RunFolder
 from scoreda.experiments.prior_samples import PRIOR_SAMPLES, write_prior_samples
 from scoreda.experiments.scores import read_rows, write_rows
@@ -95,10 +94,7 @@ def pinned(config: Experiment, device: str = "cpu") -> tuple[Experiment, "Prior 
 
     prior = load_prior(config.prior, device)
     _check_fit(prior, config)
-    digest = hashlib.sha256()
-    for name, weights in sorted(prior.denoiser.state_dict().items()):
-        digest.update(name.encode() + weights.cpu().numpy().tobytes())
-    found = digest.hexdigest()[:16]
+    found = prior.fingerprint()
     if config.prior_sha256 not in (None, found):
         raise ScoredaError(
             f"the prior '{config.prior}' has fingerprint {found}, but `prior_sha256` asks for {config.prior_sha256}. "
@@ -168,11 +164,18 @@ def _trials(config: Experiment, folder: RunFolder, device: str) -> Sweep | None:
 def _finals(config: Experiment, folder: RunFolder, device: str) -> Sweep | None:
     """Return the finals between the best trials, which have run."""
     found = finals_of(config, _rows(trials_of(config), folder.trials, device))
-    try:
-        return _round(found, folder.finals, device)
-    except ScoredaError:  # what is there is of other trials
+    if found is not None and _of_other_trials(folder.finals, found):
         folder.finals.clear()
-        return _round(found, folder.finals, device)
+    return _round(found, folder.finals, device)
+
+
+def _of_other_trials(finals: RunFolder, found: Experiment) -> bool:
+    """Return whether the finals that are there are none of these."""
+    try:
+        finals.check(resolved(found), completed=completed)
+    except ScoredaError:
+        return True
+    return False
 
 
 def _round(config: Experiment | None, folder: RunFolder, device: str) -> Sweep | None:

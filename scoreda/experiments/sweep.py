@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from scoreda.experiments.cells import Cell, Outcome, run_cell
@@ -39,14 +40,17 @@ class Sweep:
         self._written = 0.0
 
     def _cells(self) -> Iterator[Cell]:
-        config = self.config
-        twins = {case: dict(twin_files(config, self.folder, case)) for case in config.cases}
-        shared = dict(twin_seed=config.twin_seed, prior=config.prior, prior_sha256=config.prior_sha256)
+        # Workers may have been started in other folders, so that they need absolute paths.
+        config, folder = self.config, RunFolder(self.folder.path.absolute())
+        twins = {case: dict(twin_files(config, folder, case)) for case in config.cases}
+        prior = Path(config.prior)
+        named = str(prior.absolute()) if prior.is_file() or any(prior.glob("*.safetensors")) else config.prior
+        shared = dict(twin_seed=config.twin_seed, prior=named, prior_sha256=config.prior_sha256)
         for case, method, seed in config.cells():
             settings = config.cases[case]
             alone = settings.model_copy(update=dict(methods={method: settings.methods[method]}, expected={}))
             kept = dict(ensembles=config.ensembles, device=self.device)
-            yield Cell(self.folder, case, method, seed, alone, twins[case][seed], **shared, **kept)  # type: ignore[arg-type]
+            yield Cell(folder, case, method, seed, alone, twins[case][seed], **shared, **kept)  # type: ignore[arg-type]
 
     def missing(self) -> list[Cell]:
         """Return the cells that have not run."""
@@ -62,7 +66,7 @@ class Sweep:
 
     def score_again(self) -> None:
         """Score every analysis that is there."""
-        self._found |= {str(cell): cell.scored() for cell in self.cells if cell.analysis.is_file()}
+        self._found |= {str(cell): found for cell in self.cells if (found := cell.scored()) is not None}
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the rows of `scores.csv`: every finished cell, in the order of the configuration."""

@@ -1,5 +1,6 @@
 """The twins of every case: simulated, or made of a file of observations."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["make_twins", "twin_files", "twin_of_seed"]
 
 Write = Callable[[Path], None]
+SOURCE = "source_sha256"  # attribute of a twin: of the file whose observations it holds
 
 
 def make_twins(config: Experiment, folder: RunFolder, overwrite: bool = False) -> list[Path]:
@@ -38,6 +40,8 @@ def make_twins(config: Experiment, folder: RunFolder, overwrite: bool = False) -
 
     given = {name: _observed(case) for name, case in config.cases.items() if case.observations.file}
     folder.check(resolved(config), overwrite, completed)
+    for name in given if not overwrite else ():
+        _check_source(config.cases[name], folder.twin(name))
     writers = dict(_writers(config, folder, given))
     firsts = {path.parent: path for path in reversed(writers)}.values()
     missing = [path for path in firsts if overwrite or not path.is_file()]
@@ -123,7 +127,7 @@ def _observed(case: Case) -> Write:
     from scoreda.datasets import observations, open_dataset, twin_dataset
     from scoreda.datasets.layout import model_times
 
-    path, model = Path(case.observations.file or ""), case.model.build()
+    path, model = _source(case), case.model.build()
     network = case.observations.build(model.size)
     with open_dataset(path, needs=("obs", "time")) as ds:
         ds = ds.isel(time=slice(case.cycles))
@@ -136,8 +140,32 @@ def _observed(case: Case) -> Write:
         except ValueError as error:
             raise ScoredaError(f"{path}: {error}") from error
         initial = ds["truth_initial"].values if "truth_initial" in ds else None
-    header = twin_dataset(model, network, times, None, None, initial, initial_time)
+    header = twin_dataset(model, network, times, None, None, initial, initial_time, {SOURCE: _digest(path)})
     return partial(_copy_to, path, len(times), header)
+
+
+def _source(case: Case) -> Path:
+    return Path(case.observations.file or "")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_source(case: Case, twin: Path) -> None:
+    """Refuse to continue a run whose observations have changed since its twin was copied from them."""
+    from scoreda.datasets import open_dataset
+
+    if not twin.is_file():
+        return
+    with open_dataset(twin) as ds:
+        found = ds.attrs.get(SOURCE)
+    if found not in (None, _digest(_source(case))):
+        raise ScoredaError(
+            f"{_source(case)} has changed since {twin} was made of it. Put the earlier file back, choose another "
+            "--out, or pass --overwrite to replace that run."
+        )
 
 
 def _copy_to(source: Path, cycles: int, header: "xr.Dataset", path: Path) -> None:

@@ -6,13 +6,15 @@ import pytest
 import xarray as xr
 
 from scoreda.datasets import Normaliser, simulate
-from scoreda.diffusion import EDM, ConvNet1d, KarrasDenoiser, Prior, save_prior
+from scoreda.diffusion import EDM, ConvNet1d, KarrasDenoiser, Prior, load_prior, save_prior
 from scoreda.errors import ScoredaError
-from scoreda.experiments.cells import generator
+from scoreda.experiments.cells import generator, run_cell
 from scoreda.experiments.config import Experiment
 from scoreda.experiments.folder import RunFolder
 from scoreda.experiments.run import pinned, run_experiment, score_folder
 from scoreda.experiments.scores import COLUMNS, text_table
+from scoreda.experiments.sweep import Sweep
+from scoreda.experiments.twins import make_twins
 from scoreda.models import Lorenz96
 from scoreda.observations import GaussianError, Identity, Network
 
@@ -197,8 +199,48 @@ def test_that_a_run_remembers_its_prior_and_refuses_another(tmp_path, tiny_prior
         pinned(config.model_copy(update={"prior_sha256": digest}))
 
 
-def write_observations(path, cycles=10, size=8, **attrs):
-    values = np.random.default_rng(4).normal(size=(cycles, size))
+def test_that_a_prior_in_other_units_is_another_prior(tmp_path, tiny_prior):
+    config = experiment({"csf": {"kind": "coupled_score_filter", "radius": 2.0}}, prior=tiny_prior)
+    run_experiment(config, tmp_path / "run")
+    save_prior(tiny_prior, Prior(load_prior(tiny_prior).denoiser, Normaliser(0.0, 50.0)))
+    with pytest.raises(ScoredaError, match="another configuration: `prior_sha256` differs"):
+        run_experiment(config, tmp_path / "run")
+
+
+def test_that_a_cell_refuses_a_prior_that_has_changed_since_the_run_began(tmp_path, tiny_prior):
+    config = pinned(experiment({"csf": {"kind": "coupled_score_filter", "radius": 2.0}}, prior=tiny_prior))[0]
+    make_twins(config, RunFolder(tmp_path / "run"))
+    (cell,) = Sweep(config, RunFolder(tmp_path / "run")).cells
+    save_prior(tiny_prior, Prior(load_prior(tiny_prior).denoiser, Normaliser(0.0, 50.0)))
+    assert f"the run began with {config.prior_sha256}" in run_cell(cell).failure
+    assert not cell.result.exists()
+
+
+def test_that_the_first_method_with_a_prior_can_be_added(tmp_path, tiny_prior):
+    methods = {"letkf": LETKF}
+    run_experiment(experiment(methods), tmp_path / "run")
+    before = (tmp_path / "run/one/letkf/seed1/analysis.nc").stat().st_mtime_ns
+    methods |= {"csf": {"kind": "coupled_score_filter", "radius": 2.0}}
+    rows = run_experiment(experiment(methods, prior=tiny_prior), tmp_path / "run")
+    assert [row["method"] for row in rows] == ["letkf", "csf"]
+    assert (tmp_path / "run/one/letkf/seed1/analysis.nc").stat().st_mtime_ns == before
+
+
+def test_that_observations_that_changed_are_not_mixed_with_a_run_of_the_earlier_ones(tmp_path):
+    write_observations(tmp_path / "obs.nc")
+    config = experiment({"letkf": LETKF}, initial="climatology", file=str(tmp_path / "obs.nc"))
+    run_experiment(config, tmp_path / "run")
+    run_experiment(config, tmp_path / "run")
+    write_observations(tmp_path / "obs.nc", seed=5)
+    with pytest.raises(ScoredaError, match="obs.nc has changed since"):
+        run_experiment(config, tmp_path / "run")
+    run_experiment(config, tmp_path / "run", overwrite=True)
+    with xr.open_dataset(tmp_path / "obs.nc") as ds:
+        np.testing.assert_array_equal(analysis_of(tmp_path / "run", "letkf")["obs"], ds["obs"])
+
+
+def write_observations(path, cycles=10, size=8, seed=4, **attrs):
+    values = np.random.default_rng(seed).normal(size=(cycles, size))
     ds = xr.Dataset({"obs": (("time", "obs"), values)}, {"time": 0.05 * np.arange(1, cycles + 1)}, attrs)
     ds.to_netcdf(path)
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from scoreda.errors import ScoredaError
-from scoreda.experiments.case import SourcedSection
+from scoreda.experiments.case import InitialSection, ModelSection, SourcedSection
 from scoreda.experiments.cells import run_cell
 from scoreda.experiments.config import Experiment
 from scoreda.experiments.folder import RunFolder
+from scoreda.experiments.methods import CoupledScoreFilterSettings, ETKFSettings
 from scoreda.experiments.report import write_report
 from scoreda.experiments.run import run_experiment, run_experiments, score_folder
 from scoreda.experiments.sweep import Sweep
@@ -64,6 +65,21 @@ def test_that_a_cell_is_finished_when_its_scores_are_there_and_its_hash_fits(tmp
     assert Sweep(config, RunFolder(tmp_path)).missing()[0].digest() == found["digest"]
 
 
+def test_that_an_analysis_without_scores_is_scored_and_one_of_other_settings_is_not(tmp_path):
+    config = experiment({"etkf": {"kind": "etkf"}})
+    run_experiment(config, tmp_path)
+    scores = (tmp_path / "scores.csv").read_bytes()
+    (cell,) = Sweep(config, RunFolder(tmp_path)).cells
+    cell.result.unlink()
+    other = experiment({"etkf": {"kind": "etkf", "inflation": 3.0}})
+    assert len(Sweep(other, RunFolder(tmp_path)).missing()) == 1
+    assert not cell.result.exists()
+    sweep = Sweep(config, RunFolder(tmp_path))
+    assert not sweep.missing() and cell.result.is_file()
+    sweep.write()
+    assert (tmp_path / "scores.csv").read_bytes() == scores
+
+
 def test_that_every_setting_that_matters_changes_the_hash_and_the_title_does_not(tmp_path):
     def digest(**changes):
         config = experiment({"etkf": {"kind": "etkf"}})
@@ -80,10 +96,18 @@ def test_that_every_setting_that_matters_changes_the_hash_and_the_title_does_not
         {"twin_seed": 9},
         {"twin_per_seed": True},
         {"seeds": [2]},
+        {"lock_level": 0.3},
+        {"model": ModelSection(name="lorenz96", size=8, forcing=7.0)},
+        {"truth": ModelSection(name="lorenz96", size=8, forcing=7.0)},
+        {"initial": InitialSection(kind="climatology")},
+        {"methods": {"etkf": ETKFSettings(kind="etkf", inflation=1.1)}},
     ]
     digests = {digest(), *(digest(**change) for change in changes)}
     assert len(digests) == 1 + len(changes)
     assert digest(title="another") == digest()
+    score = {"methods": {"etkf": CoupledScoreFilterSettings(kind="coupled_score_filter")}}
+    assert digest(**score, prior_sha256="a") != digest(**score, prior_sha256="b")
+    assert digest(prior_sha256="a") == digest()  # of a method without a prior
     assert digest(floor=SourcedSection(rmse_a=0.1, source="a bound")) == digest()
 
 
@@ -248,6 +272,17 @@ def test_that_finals_follow_trials_that_changed(tmp_path):
     run_experiment(config, tmp_path)
     after = {path.name for path in (tmp_path / "finals/one").glob("letkf*")}
     assert len(after) == 3 and after != before
+
+
+def test_that_one_damaged_final_costs_no_other(tmp_path):
+    config = experiment({"letkf": GRID}, ensembles=False)
+    run_experiment(config, tmp_path)
+    finals = sorted((tmp_path / "finals/one").glob("letkf*/*/scores.json"))
+    kept = {path: path.read_bytes() for path in finals[1:]}
+    finals[0].write_text("{")
+    with pytest.raises(ScoredaError, match="damaged"):
+        run_experiment(config, tmp_path)
+    assert {path: path.read_bytes() for path in finals[1:]} == kept
 
 
 def test_that_scores_are_not_lost_with_the_tuning(tmp_path):
