@@ -25,10 +25,9 @@ import torch
 from gpu_rows.analyses import OF_DEVICE, WAYS, analyses, title
 from gpu_rows.meters import Figure, Sizes, attempted
 from gpu_rows.works import ceilings, cycles_of_score4d, forward_passes, lorenz96
-from result_tables import write_table
+from result_tables import NOT_MEASURED, write_measured
 
 RESULTS = Path(__file__).parent / "results" / "gpu.csv"
-NOT_MEASURED = "not measured"
 LINE = "{work:46} {unit:24} {cpu:>12} {cpu_share:>6} {cuda:>12} {cuda_share:>6}"
 QUICK = Sizes(256, 2**16, (4,), 1, 3, compiled=False)
 FULL = dict(
@@ -64,7 +63,7 @@ def table(by_device: Mapping[str, Found]) -> list[dict[str, str]]:
 
 def cells(by_device: Mapping[str, Found], work: str, unit: str) -> dict[str, str]:
     """Return what each device has to say of a work, and its share of the ceiling."""
-    every = {}
+    every: dict[str, str] = {}
     for device in DEVICES:
         found = by_device.get(device, {})
         figure = found.get((work, unit), Figure(work, unit, NOT_MEASURED))
@@ -127,7 +126,7 @@ def main(arguments: list[str] | None = None) -> None:
     for row in rows:
         print(LINE.format(**row).rstrip())
     if not chosen.quick and not chosen.device:
-        write_table(RESULTS, rows)
+        write_measured(RESULTS, rows, key=("work", "unit"))
 
 
 if __name__ == "__main__":

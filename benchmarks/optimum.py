@@ -6,10 +6,10 @@
 With members to infinity and bandwidth to zero the regularised bootstrap filter gives the posterior mean, whose RMSE no
 method undercuts. Its kernel smears the posterior, less so with shrinkage, which keeps the covariance; too small a
 bandwidth for its members loses the truth, and with shrinkage sooner. So several of each are tried, and every row is an
-upper bound on the optimum. `by_members` is what a row gained or lost over the best one with fewer members and as many
-cycles, and `by_bandwidth` over the one with the next wider kernel, both paired by seed, with their standard errors:
-where both are well below the standard error of the score, a further step would not change it. Which row is quoted, and
-which runs lost the truth, is told in docs/benchmark.md.
+upper bound on the optimum. `by_members` is what a row gained or lost over the best one with the next smaller number of
+members and as many cycles, and `by_bandwidth` over the one with the next wider kernel, both paired by seed, with their
+standard errors: where both are well below the standard error of the score, a further step would not change it. Which
+row is quoted, and which runs lost the truth, is told in docs/benchmark.md.
 
 Truths and observations are the benchmark's own, from seed 1 and from the first cycle on. Rows that are in the file are
 not computed again, so a plan may grow.

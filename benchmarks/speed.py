@@ -19,7 +19,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from result_tables import write_table
+from result_tables import write_measured
 from speed_rows import diffusion, ensemble_score, filters, models, start_up, training
 from speed_rows.peers import Peers
 from speed_rows.table import Row, one_thread
@@ -41,7 +41,7 @@ def report(peers: Peers, only: str) -> None:
             rows.append(row.cells())
             print(LINE.format(**rows[-1]), flush=True)
     if not only:
-        write_table(RESULTS, rows)
+        write_measured(RESULTS, rows, key=("work", "against"))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from time import perf_counter, process_time
 import numba
 import numpy as np
 import torch
+from result_tables import NOT_MEASURED
 
 __all__ = ["Row", "Timer", "cpu", "in_turn", "one_thread", "wall"]
 
@@ -40,7 +41,7 @@ class Row:
         return dict(
             work=self.work,
             against=self.against,
-            ratio=f"{ratio:.3g}" if self.ratios else "not measured",
+            ratio=f"{ratio:.3g}" if self.ratios else NOT_MEASURED,
             quartiles=f"{low:.3g}-{high:.3g}" if self.ratios else "",
             target=f"{'>=' if self.faster else '<='} {self.target:g}",
             met=("yes" if met else "no") if self.ratios else "",

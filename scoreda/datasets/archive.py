@@ -88,9 +88,15 @@ def read_archive(path: Path | str, variable: str = "states") -> np.ndarray:
 
 
 def read_chunks(path: Path | str, trajectories: slice = slice(None), variable: str = "states") -> Iterator[np.ndarray]:
-    """Yield the archive's states `(<= 250, time, space)`, chunk by chunk; arguments and errors as of `read_archive`."""
+    """Yield the archive's states `(<= 250, time, space)`, chunk by chunk; arguments and errors as of `read_archive`.
+
+    Raises:
+        ValueError: if the slice of trajectories has a step.
+    """
     from scoreda.datasets.layout import check_finite, open_dataset
 
+    if trajectories.step not in (None, 1):
+        raise ValueError(f"`trajectories` must be in a row, got {trajectories}. Pass a slice without a step.")
     with open_dataset(path, needs=(variable,)) as ds:
         rows = range(ds[variable].shape[0])[trajectories]
         for start in range(rows.start, rows.stop, CHUNK):

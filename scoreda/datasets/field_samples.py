@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import xarray as xr
@@ -91,6 +92,8 @@ class Layout:
 class FieldSamples:
     """Samples of a variable of a netCDF file, read when they are asked for; memory holds those alone.
 
+    The file is open until `close`, or the end of a `with` block.
+
     Args:
         path: The file; what it packs or marks as missing is decoded as `read_field` does.
         layout: Where the samples lie.
@@ -104,6 +107,16 @@ class FieldSamples:
 
     def __len__(self) -> int:
         return self.layout.shape[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; nothing can be read any more."""
+        self._file.close()
 
     def read(self, wanted: np.ndarray) -> np.ndarray:
         """Read some samples, in the order of the file, and return them in the order asked for.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scoreda.errors import ScoredaError
 from scoreda.experiments.case import Case
-from scoreda.experiments.memory import AS_FILE, IN_SAMPLER, LIBRARIES, TORCH, readable, tiles_in_words
+from scoreda.experiments.memory import AS_FILE, IN_SAMPLER, LIBRARIES, TORCH, readable, tiles_in_words, weights_bytes
 from scoreda.experiments.tuning import trials_of
 
 if TYPE_CHECKING:
@@ -183,6 +183,8 @@ def _with_network(
     budget: Budget, memory: float, what: str, prior: "Prior", size: int, batch: int, differentiated: bool = False
 ) -> Budget:
     """Return a budget with what is left of it for the network, which is given `batch` states of `size` points."""
+    # Twice: one is kept to be sampled for the report, another by the process that runs the cells.
+    budget = budget._replace(parts=budget.parts | {"the weights": 2.0 * weights_bytes(prior)})
     _check(budget, memory, what)
     left = memory - budget.bytes
     try:

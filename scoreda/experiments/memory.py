@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from scoreda.diffusion import Prior
     from scoreda.diffusion.networks import Tiling
 
-__all__ = ["LIBRARIES", "TORCH", "Draws", "draws_within", "parse_size", "readable", "tiles_in_words"]
+__all__ = ["LIBRARIES", "TORCH", "Draws", "draws_within", "parse_size", "readable", "tiles_in_words", "weights_bytes"]
 
 LIBRARIES = 450e6  # resident memory of Python with torch, Numba and xarray loaded, bytes
 TORCH = 150e6  # bytes of PyTorch with what its derivatives load, beyond those of the libraries
@@ -51,6 +51,11 @@ def tiles_in_words(tiling: "Tiling", members: int) -> str:
     return f"{tiling.tiles} tiles of {edges} points with a halo of {halo}, {members} states of each at a time"
 
 
+def weights_bytes(prior: "Prior") -> int:
+    """Return the bytes of a prior's weights."""
+    return sum(weights.numel() * weights.element_size() for weights in prior.denoiser.state_dict().values())
+
+
 class Draws(NamedTuple):
     """How states are drawn within a budget: so many at a time, with a network that is given so many bytes."""
 
@@ -59,6 +64,7 @@ class Draws(NamedTuple):
     batch: int
     for_network: int
     tiling: "Tiling"
+    weights: float
 
     def lines(self) -> Iterator[str]:
         """Yield what it comes to, in words."""
@@ -66,7 +72,8 @@ class Draws(NamedTuple):
         yield f"states: ({self.number}, {', '.join(map(str, self.shape))}), {self.batch} at a time"
         yield f"network: {tiles_in_words(self.tiling, members)}"
         sampler, network = self.batch * self._points * IN_SAMPLER, members * self.tiling.bytes
-        parts = {"libraries": LIBRARIES, "states": self.states, "the sampler": sampler, "the network": network}
+        fixed = {"libraries": LIBRARIES, "the weights": self.weights}
+        parts = fixed | {"states": self.states, "the sampler": sampler, "the network": network}
         yield f"memory: at most {readable(sum(parts.values()))}: " + ", ".join(
             f"{readable(size)} of {name}" for name, size in parts.items()
         )
@@ -90,11 +97,11 @@ def draws_within(prior: "Prior", number: int, points: Sequence[int], memory: int
         ValueError: if the network is not local.
     """
     shape = (prior.channels or 1, *points)
-    each = math.prod(shape)
-    left = memory - LIBRARIES - AS_FILE * number * each
+    each, weights = math.prod(shape), weights_bytes(prior)
+    left = memory - LIBRARIES - weights - AS_FILE * number * each
     batch = min(number, BATCH, int(left / 2 / (each * IN_SAMPLER)))
     if batch < 1:
-        least = LIBRARIES + (AS_FILE * number + 2 * IN_SAMPLER) * each
+        least = LIBRARIES + weights + (AS_FILE * number + 2 * IN_SAMPLER) * each
         raise ScoredaError(
             f"{number} states of {each:,} numbers take {readable(least)} with the libraries, more than --memory "
             f"{readable(memory)}. Draw fewer at a time, with other seeds."
@@ -102,4 +109,4 @@ def draws_within(prior: "Prior", number: int, points: Sequence[int], memory: int
     batch = batch if batch in (number, BATCH, *range(EVEN)) else batch // EVEN * EVEN
     for_network = int(left - batch * each * IN_SAMPLER)
     network = prior.within(for_network).denoiser.network
-    return Draws(number, shape, batch, for_network, network.tiling(shape))  # type: ignore[operator]
+    return Draws(number, shape, batch, for_network, network.tiling(shape), weights)  # type: ignore[operator]

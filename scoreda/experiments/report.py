@@ -4,9 +4,9 @@
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scoreda.errors import ScoredaError
 from scoreda.experiments.folder import RunFolder, write_text
@@ -26,12 +26,13 @@ HOW_TO_READ = (
     "RMSE is the root-mean-square error of the ensemble mean over space, averaged over the scored cycles and then "
     "over seeds; it is not the root of a mean over cycles, which is larger. ± is the standard error over seeds; of a "
     "single run it is that of its time mean, successive cycles not taken for independent. Runs that diverged are left "
-    "out of the means and counted as failed, as are those that were not locked in any scored cycle.",
+    "out of the means and counted as failed; those that were not locked in any scored cycle are counted as failed too.",
     "Expected is what others report. Meets: within 5 %, or within two standard errors where those are no more than 10 "
-    "%; better means lower; falls short means higher, or that a run diverged. The floor of a case is an estimate of "
-    "what no method gets below; over it stands the RMSE divided by it. The best baseline is the best method without "
-    "the learned prior; differences to it are paired by seed, on the same truth and observations, and negative where "
-    "the method is better. As it is chosen by these very scores, it looks a little better than it is.",
+    "%; better means lower; falls short means higher, or that a run diverged, or never locked where that is expected. "
+    "The floor of a case is an estimate of what no method gets below; over it stands the RMSE divided by it. The best "
+    "baseline is the best method without the learned prior; differences to it are paired by seed, on the same truth "
+    "and observations, and negative where the method is better. As it is chosen by these very scores, it looks a "
+    "little better than it is.",
     "A filter is locked while the RMSE stays below twice the tracking level of the case for 20 cycles or more. RMSE "
     "while locked, the share of time in which it is lost, and the cycles it takes to lock on again are of all runs. "
     "Cost counts model steps and network calls of one run, those of each member.",
@@ -127,7 +128,7 @@ def _footer(files: RunFolder, cases: Sequence[ReportCase], named: bool) -> Html:
         "Commits of the runs": ", ".join(sorted({made for case in cases for made in commits(case)})),
         "Command": attrs.get("history", ""),
         "Versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
-        "Seed of truth and observations": attrs.get("seed", ""),
+        "Seed of truth and observations": _twin_seed(files, attrs),
         "Seeds of the methods": ", ".join(map(str, seeds)),
     }
     terms = [Html(element("dt", name) + element("dd", value)) for name, value in facts.items() if value != ""]
@@ -135,3 +136,10 @@ def _footer(files: RunFolder, cases: Sequence[ReportCase], named: bool) -> Html:
     settings = [element("details", element("summary", "config.yaml"), element("pre", config))] if config else []
     name = [element("h3", files.path.name)] if named else []
     return element("div", *name, element("dl", *terms), *settings)
+
+
+def _twin_seed(files: RunFolder, attrs: Mapping[str, Any]) -> object:
+    """Return the seed of the twins, which makes one with each seed of the methods if those have twins of their own."""
+    config = files.earlier() or {}
+    own = ", one twin for each seed of the methods" if config.get("twin_per_seed") else ""
+    return f"{config['twin_seed']}{own}" if "twin_seed" in config else attrs.get("seed", "")

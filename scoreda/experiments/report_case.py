@@ -115,11 +115,12 @@ class ReportCase:
 
         cold = self.settings.get("initial", {}).get("kind") == "climatology"
         for result in sorted(self.results, key=lambda result: not result.uses_network):
-            path = self.files.analysis(self.name, result.method, int(result.seeds[0]))
+            seed = next((seed for seed in result.seeds if seed not in result.lost), result.seeds[0])
+            path = self.files.analysis(self.name, result.method, int(seed))
             if path.is_file():
                 with open_dataset(path, needs=("analysis",)) as run:
                     if "truth" in run:
-                        title = f"{result.method}, seed {result.seeds[0]},"
+                        title = f"{result.method}, seed {seed},"
                         return [figure(*hovmoeller_figure(run, title, from_start=cold))]
         return []
 

@@ -63,7 +63,7 @@ def acquisition_figure(
 
     names = [result.method for result in found if result.method in errors]
     other = baseline(found)
-    reference = np.median(errors[other.method], axis=0) if other and other.method in errors else None
+    reference = _median(errors[other.method]) if other and other.method in errors else None
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
     figure, axes = _axes(rows, columns, height=1.9 * rows, sharex=True, sharey=True)
@@ -79,6 +79,11 @@ def acquisition_figure(
         "RMSE of the analysis in every cycle from the start: median over seeds and the band between the quartiles"
         f"{grey}{dotted}. A run that diverged counts as infinite."
     )
+
+
+def _median(errors: np.ndarray) -> np.ndarray:
+    """Return the median over runs `(runs, time)`; one that diverged counts as infinite."""
+    return np.median(np.where(np.isnan(errors), np.inf, errors), axis=0)
 
 
 def calibration_figure(found: Sequence[Result], totals: Mapping[str, "xr.Dataset"]) -> tuple["Figure", str]:

@@ -157,14 +157,15 @@ def verdict(result: Result) -> str:
     """Return how the RMSE compares with the expected one: "meets", "better", "falls short", or nothing if unknown.
 
     Meets: within two standard errors, taken as at least 5 % and at most 10 %. A method that lost a run falls
-    short, whatever the others scored. Where the expected one is of the time while locked, so is the RMSE.
+    short, whatever the others scored. Where the expected one is of the time while locked, so is the RMSE, and a run
+    that never was locked is lost.
     """
-    found = result.compared
-    if math.isnan(result.expected) or (math.isnan(found.mean) and not result.lost):
+    found, lost = result.compared, result.failed if result.expected_locked else len(result.lost)
+    if math.isnan(result.expected) or (math.isnan(found.mean) and not lost):
         return ""
     error = 0.0 if math.isnan(found.error) else found.error
     difference = found.mean / result.expected - 1
-    if result.lost or difference > (tolerance := min(max(TOLERANCE, 2 * error / result.expected), MOST_TOLERANCE)):
+    if lost or difference > (tolerance := min(max(TOLERANCE, 2 * error / result.expected), MOST_TOLERANCE)):
         return "falls short"
     return "better" if difference < -tolerance else "meets"
 

@@ -54,7 +54,8 @@ def make_streamed_samples(
     rows = train.positions[data["split"]]
     learned_from = data["select"] | {data["split"]: [rows.start, rows.stop, rows.step]}
     normaliser = Normaliser.of_chunks(read_parts(data["file"], data["variable"], learned_from))
-    kept = FieldSamples(data["file"], valid, data["variable"]).read(held_out_samples(settings))
+    with FieldSamples(data["file"], valid, data["variable"]) as held_back:
+        kept = held_back.read(held_out_samples(settings))
     samples = ArchiveSamples(data["file"], normaliser, train, data["variable"])
     return samples, torch.from_numpy(normaliser.apply(kept)), normaliser
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OnDask"]
 
-EXTRA = "forecasts on Dask need it: pip install 'scoreda[distributed]', or pass an executor of concurrent.futures."
+EXTRA = "forecasts on Dask need it: pip install 'dask[distributed]', or pass an executor of concurrent.futures."
 DERIVATIVES = frozenset({"tangent", "adjoint", "torch"})
 
 

@@ -85,6 +85,11 @@ def test_that_chunks_together_are_the_archive(archive, trajectories):
     assert max(map(len, chunks)) <= 250
 
 
+def test_that_chunks_of_every_second_trajectory_are_refused(archive):
+    with pytest.raises(ValueError, match="Pass a slice without a step"):
+        next(read_chunks(archive, slice(0, 6, 2)))
+
+
 def test_that_the_normaliser_of_chunks_is_that_of_the_whole():
     x = np.random.default_rng(1).normal(100.0, 0.1, size=(1000, 7))
     whole, chunked = Normaliser.of(x), Normaliser.of_chunks(np.split(x, [1, 400, 990]))

@@ -295,6 +295,20 @@ def test_that_a_score_of_the_time_while_locked_is_compared_with_that():
     ]
 
 
+@pytest.mark.parametrize("runs", [1, 2])
+def test_that_a_run_that_never_locked_falls_short_where_the_expected_score_is_of_the_time_while_locked(runs):
+    never = dict(rmse_a=4.0, lock_cycles=-1, lost_fraction=1.0, expected=0.2)
+    kept = [row(seed=9, rmse_a=0.19, rmse_locked=0.19, lock_cycles=3, lost_fraction=0.0, expected=0.2)] * (runs - 1)
+    rows = [row(seed=0, **never), *kept]
+    [result] = results(one | dict(expected_locked="yes") for one in rows)
+    assert verdict(result) == "falls short"
+
+
+def test_that_a_climatology_that_never_locks_meets_the_score_of_a_climatology():
+    [result] = results([row(rmse_a=3.6, lock_cycles=-1, lost_fraction=1.0, expected=3.6)])
+    assert verdict(result) == "meets"
+
+
 def test_that_a_method_that_lost_a_run_falls_short_and_never_hidden():
     [result] = results([row(seed=1, rmse_a=0.1, expected=0.2), row(seed=2, rmse_a=None, expected=0.2, diverged=7)])
     assert verdict(result) == "falls short" and result.rmse.mean == 0.1
