@@ -285,7 +285,8 @@ def _check_checkpoint(ds: xr.Dataset, twin: xr.Dataset, method: Method, path: Pa
             f"'{path}' is a run of {ds.attrs['method']}, not of {method.name}. Pass the method it was made with."
         )
     found, wanted = json.loads(ds.attrs.get("state_settings", "{}")), json.loads(to_json(settings_of(method)))
-    changed = [name for name in found if name in wanted and found[name] != wanted[name]]
+    wanted = {name: wanted.get(name, "left out") for name in found}
+    changed = [name for name in found if found[name] != wanted[name]]
     if changed:
         differing = ", ".join(f"{name} = {found[name]}, not {wanted[name]}" for name in changed)
         raise ScoredaError(f"'{path}' was made with {differing}. Pass the method with the settings it was made with.")

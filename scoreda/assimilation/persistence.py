@@ -16,6 +16,7 @@ from scoreda.observations import ErrorModel, Observation, Operator, error_from_s
 __all__ = ["load_state", "save_state", "settings_of", "state_from_dataset", "state_to_dataset"]
 
 PLAIN = (bool, int, float, str, type(None))
+PARTS = ("method", "scheme", "resampling", "localisation")  # what a method may hold that has settings of its own
 GENERATORS = (np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox, np.random.SFC64)
 
 
@@ -75,7 +76,7 @@ def settings_of(method: Any) -> dict[str, Any]:
     """Return the settings of a method, and of what it wraps, that are plain data; `model` is that model's `spec`."""
     own = getattr(method, "__dict__", {}).items()
     found = {name: value for name, value in own if isinstance(value, PLAIN) and not name.startswith("_")}
-    inner = {name: getattr(method, name) for name in ("method", "scheme", "resampling") if hasattr(method, name)}
+    inner = {name: getattr(method, name) for name in PARTS if hasattr(method, name)}
     found |= {f"{name}.{key}": value for name, part in inner.items() for key, value in settings_of(part).items()}
     return found | ({"model": method.model.spec()} if hasattr(method, "model") else {})
 

@@ -7,9 +7,23 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from scoreda.assimilation import ETKF, RTPS, FreeRun, Inflated, Info, State, assimilate, initial_ensemble, resume
+from scoreda.assimilation import (
+    ETKF,
+    LETKF,
+    RTPS,
+    FourDVar,
+    FreeRun,
+    Inflated,
+    Info,
+    State,
+    StochasticEnKF,
+    ThreeDVar,
+    assimilate,
+    initial_ensemble,
+    resume,
+)
 from scoreda.assimilation.protocol import check_ensemble, forecast_to
-from scoreda.datasets import observations, open_dataset, simulate, write_dataset
+from scoreda.datasets import Climatology, observations, open_dataset, simulate, write_dataset
 from scoreda.errors import ScoredaError
 from scoreda.models import Lorenz96, UserModel
 from scoreda.observations import EveryNth, GaussianError, Network, UserOperator
@@ -285,3 +299,25 @@ def test_that_a_run_is_not_resumed_with_other_settings(twin, ensemble, tmp_path,
     with pytest.raises(ScoredaError, match=f"was made with .*{differing}.*Pass the method with the settings"):
         resume(path, twin, other)
     assert resume(path, twin, method).sizes["time"] == 12
+
+
+CLIMATE = Climatology.of(np.random.default_rng(4).normal(size=(30, 8)))
+
+
+@pytest.mark.parametrize(
+    ("made", "other", "differing"),
+    [
+        (LETKF(MODEL, 1.0), LETKF(MODEL, 2.0), r"localisation\.radius = 1\.0, not 2\.0"),
+        (LETKF(MODEL, 1.0), LETKF(MODEL, 1.0, periodic=False), r"localisation\.periodic = True, not False"),
+        (StochasticEnKF(MODEL), StochasticEnKF(MODEL, radius=2.0), "localisation = None, not left out"),
+        (StochasticEnKF(MODEL, radius=2.0), StochasticEnKF(MODEL), r"localisation\.radius = 2\.0, not left out"),
+        (ThreeDVar(MODEL, CLIMATE, scale=0.1), ThreeDVar(MODEL, CLIMATE, scale=0.2), r"scale = 0\.1, not 0\.2"),
+        (FourDVar(MODEL, CLIMATE, scale=0.1), FourDVar(MODEL, CLIMATE, scale=0.2), r"scale = 0\.1, not 0\.2"),
+    ],
+)
+def test_that_a_run_is_not_resumed_with_another_radius_or_scale(twin, ensemble, tmp_path, made, other, differing):
+    path = tmp_path / "stopped.nc"
+    assimilate(twin, made, ensemble, np.random.default_rng(3), cycles=2, checkpoint=path)
+    with pytest.raises(ScoredaError, match=differing):
+        resume(path, twin, other)
+    assert resume(path, twin, made, cycles=3).sizes["time"] == 3

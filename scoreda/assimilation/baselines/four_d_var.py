@@ -48,8 +48,8 @@ class FourDVar:
     ) -> None:
         require(model, "tangent", "FourDVar")
         self.model, self.window = model, checked_count("window", window)
-        self.iterations = checked_count("iterations", iterations)
-        self.rows, self.inverse = square_root(checked_positive("scale", scale) * climatology.cov)
+        self.iterations, self.scale = checked_count("iterations", iterations), checked_positive("scale", scale)
+        self.rows, self.inverse = square_root(self.scale * climatology.cov)
 
     def init(self, ensemble: np.ndarray, time: float = 0.0) -> State:
         """Start from the mean of `ensemble` `(N, Nx)`; the members serve the first forecast."""

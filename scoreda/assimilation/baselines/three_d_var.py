@@ -37,7 +37,8 @@ class ThreeDVar:
 
     def __init__(self, model: Model, climatology: Climatology, scale: float = 0.02, iterations: int = 10) -> None:
         self.model, self.iterations = model, checked_count("iterations", iterations)
-        self.rows, _ = square_root(checked_positive("scale", scale) * climatology.cov)
+        self.scale = checked_positive("scale", scale)
+        self.rows, _ = square_root(self.scale * climatology.cov)
 
     def init(self, ensemble: np.ndarray, time: float = 0.0) -> State:
         """Start from the mean of `ensemble` `(N, Nx)`."""
