@@ -24,7 +24,10 @@ __all__ = ["Decomposed", "LocalMethod", "analyse_blocks"]
 
 
 class LocalMethod(Protocol):
-    """A filter that can be cut: what a variable becomes depends on `support` grid points to either side."""
+    """A filter that can be cut: what a variable becomes depends on `support` grid points to either side.
+
+    Whether the grid is a ring is its `periodic`, or that of its `localisation`.
+    """
 
     name: str
     model: Model
@@ -53,21 +56,22 @@ class Decomposed:
         method: A filter with `on` and `support`: LETKF, CoupledScoreFilter.
         blocks: How many parts the grid is cut into.
         halo: Grid points to either side that a block sees; default the method's `support`.
-        periodic: Whether the grid is a ring, or a line.
+        periodic: Whether the grid is a ring, or a line; default what the method takes it for.
 
     Exact when: the method is the LETKF. The coupled score filter solves one system for all observations and all noise
     levels, whose solution differs the less the wider the halo; its climatology needs a `climate_radius` for that.
 
     Raises:
-        ValueError: if the method cannot be cut, or the blocks are too small for the halo.
+        ValueError: if the method cannot be cut or takes the grid for another, or the blocks are too small for the halo.
     """
 
-    def __init__(self, method: LocalMethod, blocks: int, halo: int | None = None, periodic: bool = True) -> None:
+    def __init__(self, method: LocalMethod, blocks: int, halo: int | None = None, periodic: bool | None = None) -> None:
         if not hasattr(method, "on"):
             raise ValueError(f"{method.name} updates all variables together and cannot be cut. Use LETKF.")
         self.method, self.model, self.name = method, method.model, f"{method.name}_in_blocks"
         self.rotate = getattr(method, "rotate", False)
-        self.blocks, self.halo, self.periodic = blocks, method.support if halo is None else halo, periodic
+        self.blocks, self.halo = blocks, method.support if halo is None else halo
+        self.periodic = _is_ring(method, periodic)
         self.sizes = _sizes(self.model.size, blocks)
         check_blocks(self.sizes, self.halo)
 
@@ -99,7 +103,7 @@ def analyse_blocks(
     obs: Observation,
     rng: np.random.Generator,
     halo: int | None = None,
-    periodic: bool = True,
+    periodic: bool | None = None,
 ) -> "Array":
     """Return the analysis of a forecast that is a Dask array, as one of the same chunks; nothing is computed yet.
 
@@ -109,16 +113,17 @@ def analyse_blocks(
         obs: Observations of sites, or of functions of them.
         rng: Its copies go to the blocks; it is left as it is.
         halo: As for `Decomposed`.
-        periodic: Whether the grid is a ring, or a line.
+        periodic: As for `Decomposed`.
 
     Raises:
-        ValueError: if the chunks are too small for the halo, or the operator is not of sites.
+        ValueError: if the chunks are too small for the halo, the operator is not of sites, or the method takes the grid
+            for another.
     """
     from dask.array import concatenate, from_delayed
 
     E, halo = E.rechunk({0: -1}), method.support if halo is None else halo
     check_blocks(E.chunks[1], halo)
-    tasks = _tasks(method, E, obs.present(), rng, halo, periodic)
+    tasks = _tasks(method, E, obs.present(), rng, halo, _is_ring(method, periodic))
     shapes = [(len(E), size) for size in E.chunks[1]]
     parts = [from_delayed(task[0], shape, dtype=np.float64) for task, shape in zip(tasks, shapes, strict=True)]
     return concatenate(parts, axis=1)
@@ -171,6 +176,18 @@ def check_blocks(sizes: tuple[int, ...], halo: int) -> None:
             f"blocks of {min(sizes)} grid points are too small for a halo of {halo} on a grid of {sum(sizes)}: a block "
             "must be as wide as the halo, and with both halos no wider than the grid. Use fewer blocks, or one."
         )
+
+
+def _is_ring(method: LocalMethod, periodic: bool | None) -> bool:
+    """Return whether the grid is a ring, as the method takes it; ValueError if `periodic` says otherwise."""
+    holder: Any = getattr(method, "localisation", method)
+    own = holder.periodic
+    if periodic not in (None, own):
+        raise ValueError(
+            f"`periodic` is {periodic}, but {method.name} was made with periodic={own}. Leave it out, or make the "
+            f"method with periodic={periodic}."
+        )
+    return own
 
 
 def _sizes(number: int, blocks: int) -> tuple[int, ...]:

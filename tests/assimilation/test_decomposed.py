@@ -70,11 +70,24 @@ def test_that_the_letkf_in_blocks_is_the_letkf(case, blocks):
     assert cut[2] == whole[2]
 
 
-@pytest.mark.parametrize("blocks", [2, 7])
-def test_that_a_line_is_cut_without_joining_its_ends(blocks):
-    method = LETKF(MODEL, RADIUS, inflation=1.05, periodic=False)
-    whole, cut = both(method, CASES["every second variable"], blocks=blocks, periodic=False)
+@pytest.mark.parametrize("settings", [dict(blocks=2), dict(blocks=7), dict(blocks=7, periodic=False)])
+def test_that_a_line_is_cut_without_joining_its_ends(settings):
+    method, obs = LETKF(MODEL, RADIUS, inflation=1.05, periodic=False), CASES["every second variable"]
+    whole, cut = both(method, obs, **settings)
     np.testing.assert_allclose(cut[0], whole[0], rtol=0, atol=1e-12)
+    E = da.from_array(make_state().ensemble, chunks=(MEMBERS, 60))
+    np.testing.assert_allclose(
+        analyse_blocks(method, E, obs, np.random.default_rng(3)).compute(), whole[0], rtol=0, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("make", [LETKF, CoupledScoreFilter])
+def test_that_a_ring_is_not_cut_as_a_line_nor_a_line_as_a_ring(make):
+    for own, other in ((True, False), (False, True)):
+        method = make(MODEL, RADIUS, periodic=own)
+        assert Decomposed(method, 4).periodic is own
+        with pytest.raises(ValueError, match=f"`periodic` is {other}, but .* made with periodic={own}. Leave it out"):
+            Decomposed(method, 4, periodic=other)
 
 
 def test_that_a_halo_too_narrow_gives_another_answer():
