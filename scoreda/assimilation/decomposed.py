@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Decomposed", "LocalMethod", "analyse_blocks"]
 
+NOWHERE = -1e9  # a grid position that no taper reaches
+
 
 class LocalMethod(Protocol):
     """A filter that can be cut: what a variable becomes depends on `support` grid points to either side.
@@ -155,7 +157,7 @@ class _Stretch(NamedTuple):
             operator = self._operator(obs.operator.restrict(keep))
         else:
             keep, operator = np.zeros(1, dtype=np.int64), Sites(self.size, [0])
-            operator.locations = np.array([-3.0 * self.size])
+            operator.locations = np.array([NOWHERE])
         return Observation(obs.time, obs.values[keep], operator, obs.error.restrict(keep))
 
     def _operator(self, operator: Operator) -> Operator:

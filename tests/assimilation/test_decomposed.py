@@ -95,6 +95,14 @@ def test_that_a_halo_too_narrow_gives_another_answer():
     assert np.abs(cut[0] - whole[0]).max() > 1e-3
 
 
+def test_that_a_block_without_observations_is_left_alone_however_wide_the_radius():
+    seen = make_obs([5])
+    obs = Observation(0.0, seen.values + 30, seen.operator, seen.error)
+    _, cut = both(LETKF(MODEL, 50.0), obs, blocks=24, halo=3)
+    np.testing.assert_allclose(cut[0][:, 13:237], make_state().ensemble[:, 13:237], rtol=0, atol=1e-12)
+    assert np.abs(cut[0] - make_state().ensemble)[:, 5].min() > 0.1
+
+
 def test_that_a_run_in_blocks_is_the_run():
     network = Network(Sites(SIZE, range(0, SIZE, 2)), GaussianError(1.0, SIZE // 2), interval=0.05)
     twin = simulate(MODEL, network, cycles=10, seed=5, spinup=2.0)
