@@ -164,6 +164,15 @@ def test_that_inputs_are_not_changed(method, ensemble):
     np.testing.assert_array_equal(first.ensemble, ensemble)
 
 
+def test_that_memory_that_is_not_the_methods_own_is_kept(method, ensemble):
+    """A wrapper's, such as the factor of an adaptive inflation; with and without values observed."""
+    state, rng = method.init(ensemble), np.random.default_rng(3)
+    state = state.replace(memory=state.memory | {"foreign": np.array(7.0)})
+    for obs in (observe(0.1), observe(0.2, missing=np.arange(20)), observe(0.3)):
+        state, _ = method.step(state, obs, rng)
+        assert state.memory["foreign"] == 7.0
+
+
 def test_that_the_generator_decides_everything(method, ensemble):
     (one, _), (two, _) = step(method, ensemble, observe()), step(method, ensemble, observe())
     np.testing.assert_array_equal(one.ensemble, two.ensemble)

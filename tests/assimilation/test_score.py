@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from scoreda.assimilation import State
 from scoreda.assimilation.score import CoupledScoreFilter, Score4D
 from scoreda.assimilation.score.gauss_newton import find_mode
 from scoreda.assimilation.score.kernel_window import KernelWindow
@@ -121,6 +122,16 @@ def test_that_localisation_leaves_distant_variables_alone():
     state, _ = method.step(method.init(E), obs, np.random.default_rng(0))
     change = np.abs(state.ensemble.mean(0) - E.mean(0))
     assert change[0] > 0.01 and change[7:34].max() < 1e-10
+
+
+def test_that_what_a_block_knows_of_one_forecast_is_not_kept_for_the_next():
+    _, obs = linear_observation()
+    method = CoupledScoreFilter(linear_model()[1], radius=None)
+    E = gaussian_climate().states[:10]
+    for time, values in ((0.0, obs.values), (1.0, np.full(4, np.nan))):
+        state = State(0.0, E, method.of_whole(E) | {"inflation": np.array(1.2)})
+        after, _ = method.step(state, Observation(time, values, obs.operator, obs.error), np.random.default_rng(0))
+        assert after.memory == {"inflation": 1.2}
 
 
 def test_that_an_operator_without_locations_cannot_be_localised():

@@ -63,7 +63,8 @@ class ExtendedKalman:
             x, X = found.at.x, found.anomalies()
             E = draws(x, X, members, rng)
         diagnostics = dict(chi2=innovation_chi2(prior, obs), model_steps=float(steps * (len(X) + 1)))
-        return State(obs.time, E, {"mean": x, "rows": X}), Info(prior, diagnostics)
+        memory = state.memory | {"mean": x, "rows": X}
+        return state.replace(time=obs.time, ensemble=E, memory=memory), Info(prior, diagnostics)
 
     def _analyse(self, x: np.ndarray, X: np.ndarray, obs: Observation) -> Minimum:
         return minimise(np.zeros(len(X)), lambda w: linearised(x + w @ X, X, obs), self.iterations)

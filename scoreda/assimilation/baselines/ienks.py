@@ -89,7 +89,8 @@ class IEnKS:
         observe = observer(lag, [(obs, 1.0)], flow)
         start, iterations = self._minimum(inflated(lag.start, self.inflation), observe, (d, self.inflation * Y), rng)
         E = flow(start, lag.times[0], obs.time)
-        return forecast.replace(ensemble=E, memory=lag._replace(start=start).memory), iterations
+        memory = forecast.memory | lag._replace(start=start).memory
+        return forecast.replace(ensemble=E, memory=memory), iterations
 
     def _analyse_often(
         self, forecast: State, lag: Lag, obs: Observation, flow: Flow, rng: np.random.Generator
@@ -103,7 +104,8 @@ class IEnKS:
         observe = observer(lag, [(obs, 1 - share) for obs, share in zip(past, given, strict=True)], flow)
         balanced, two = self._minimum(start, observe, observe(start), rng)
         E = flow(balanced, lag.times[0], obs.time)
-        return forecast.replace(ensemble=E, memory=lag._replace(start=start).memory, past=past), one + two
+        memory = forecast.memory | lag._replace(start=start).memory
+        return forecast.replace(ensemble=E, memory=memory, past=past), one + two
 
     def _minimum(
         self, E: np.ndarray, observe: Callable[[np.ndarray], Seen], seen: Seen, rng: np.random.Generator

@@ -105,7 +105,8 @@ class LocalIEnKS:
                 increment = (taken + increment) / 2
         start = mean + increment + (rotation(len(A), rng) @ anomalies if self.rotate else anomalies)
         E = flow(start, lag.times[0], obs.time)
-        return forecast.replace(ensemble=E, memory=lag._replace(start=start).memory), iteration
+        memory = forecast.memory | lag._replace(start=start).memory
+        return forecast.replace(ensemble=E, memory=memory), iteration
 
     def _relinearised(
         self, mean: np.ndarray, increment: np.ndarray, A: np.ndarray, lag: Lag, obs: Observation, flow: Flow

@@ -37,6 +37,6 @@ class Persistence:
         """Let the last estimate stand, and keep the one that `obs` gives for the next time."""
         standing = state.memory["next"]
         coming, info = self.interpolation.step(state, obs, rng)
-        memory = {"next": standing if obs.is_empty else coming.ensemble}
+        memory = state.memory | {"next": standing if obs.is_empty else coming.ensemble}
         diagnostics = info.diagnostics | dict(chi2=innovation_chi2(standing, obs.present()))
-        return State(obs.time, standing, memory), Info(standing, diagnostics)
+        return state.replace(time=obs.time, ensemble=standing, memory=memory), Info(standing, diagnostics)

@@ -136,8 +136,10 @@ class CoupledScoreFilter:
         """Forecast to `obs.time` and transport the members to the analysis; `rng` serves a random model only."""
         E, steps = forecast_to(self.model, state.ensemble, state.time, obs.time, rng)
         diagnostics = {"model_steps": float(steps * len(E)), "network_evals": 0.0}
+        memory = {name: array for name, array in state.memory.items() if name != VARIANCE}  # that of this forecast only
+        after = state.replace(time=obs.time, ensemble=E, memory=memory)
         if obs.is_empty:
-            return State(obs.time, E), Info(E, diagnostics)
+            return after, Info(E, diagnostics)
         obs = obs.present()
         diagnostics["chi2"] = innovation_chi2(E, obs)
         variance = self._variance(E, state.memory)
@@ -147,7 +149,7 @@ class CoupledScoreFilter:
         if weight > 0.01:
             u = self._add_learned(u, forecast, analysis, variance, weight)
             diagnostics["network_evals"] = float(4 * self.steps * len(E))
-        return State(obs.time, analysis.from_white(u)), Info(E, diagnostics)
+        return after.replace(ensemble=analysis.from_white(u)), Info(E, diagnostics)
 
     @property
     def support(self) -> int:

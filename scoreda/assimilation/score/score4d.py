@@ -94,7 +94,8 @@ class Score4D:
         diagnostics["model_steps"] += window.spent
         diagnostics["network_evals"] = float(self.prior.evaluations - evaluations)
         diagnostics |= dict(chi2=innovation_chi2(E, obs), modes=float(len(modes)), fit=_fit(modes[0], window))
-        return State(obs.time, analysis, memory, window.past), Info(E, diagnostics)
+        after = state.replace(time=obs.time, ensemble=analysis, memory=state.memory | memory, past=window.past)
+        return after, Info(E, diagnostics)
 
     @staticmethod
     def _memory(trajectories: np.ndarray, start: float, spread: float) -> dict[str, np.ndarray]:
