@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from scoreda.assimilation.baselines.checks import checked_count
 from scoreda.assimilation.baselines.ensembles import forecast_and_analyse
 from scoreda.assimilation.localisation import located
 from scoreda.assimilation.protocol import Info, State
@@ -172,7 +173,8 @@ class _Stretch(NamedTuple):
 
 
 def check_blocks(sizes: tuple[int, ...], halo: int) -> None:
-    """Raise ValueError if a block, or all that a block sees, does not fit its halo."""
+    """Raise ValueError if a block, or all that a block sees, does not fit its halo, or that is no number of points."""
+    checked_count("halo", halo, least=0)
     if len(sizes) > 1 and (min(sizes) < max(halo, 1) or max(sizes) + 2 * halo > sum(sizes)):
         raise ValueError(
             f"blocks of {min(sizes)} grid points are too small for a halo of {halo} on a grid of {sum(sizes)}: a block "
@@ -194,7 +196,7 @@ def _is_ring(method: LocalMethod, periodic: bool | None) -> bool:
 
 def _sizes(number: int, blocks: int) -> tuple[int, ...]:
     """Share grid points among blocks as evenly as possible."""
-    if not 1 <= blocks <= number:
+    if checked_count("blocks", blocks) > number:
         raise ValueError(f"`blocks` must be 1 to {number}, the number of variables, got {blocks}.")
     bounds = [k * number // blocks for k in range(blocks + 1)]
     return tuple(last - first for first, last in zip(bounds[:-1], bounds[1:], strict=True))

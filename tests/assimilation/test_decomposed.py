@@ -202,8 +202,18 @@ def test_that_a_score_analysis_of_a_dask_array_is_lazy_and_knows_the_whole_forec
     assert computed == [(MEMBERS, 120)] * 2  # once each: the variance of the whole is of the same pieces
 
 
-@pytest.mark.parametrize(("settings", "why"), [(dict(blocks=48), "Use fewer"), (dict(blocks=0), "1 to 240")])
-def test_that_blocks_too_small_are_refused(settings, why):
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        (dict(blocks=48), "Use fewer"),
+        (dict(blocks=241), "1 to 240"),
+        (dict(blocks=0), "`blocks` must be a whole number from 1 on, got 0"),
+        (dict(blocks=2.5), "`blocks` must be a whole number from 1 on, got 2.5"),
+        (dict(blocks=4, halo=-1), "`halo` must be a whole number from 0 on, got -1"),
+        (dict(blocks=4, halo=2.5), "`halo` must be a whole number from 0 on, got 2.5"),
+    ],
+)
+def test_that_blocks_too_small_and_numbers_that_count_nothing_are_refused(settings, why):
     with pytest.raises(ValueError, match=why):
         Decomposed(LETKF(MODEL, RADIUS), **settings)
 
