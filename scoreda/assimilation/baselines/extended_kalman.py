@@ -24,7 +24,7 @@ class ExtendedKalman:
 
     Args:
         model: Must offer `"tangent"`.
-        inflation: Factor rho on the forecast anomalies, so its square on the covariance.
+        inflation: Factor rho on the forecast anomalies, so its square on the covariance; where nothing is observed, 1.
         iterations: 1 is the extended Kalman filter. More relinearise the operator about the analysis, which is the
             iterated filter.
 
@@ -56,7 +56,8 @@ class ExtendedKalman:
         """Forecast mean and covariance to `obs.time` and update both."""
         steps = whole_steps(self.model, state.time, obs.time)
         x, X = self.model.tangent(state.memory["mean"], state.memory["rows"], steps)  # type: ignore[attr-defined]
-        obs, X, members = obs.present(), self.inflation * X, len(state.ensemble)
+        obs, members = obs.present(), len(state.ensemble)
+        X = X if obs.is_empty else self.inflation * X
         E = prior = draws(x, X, members, rng)
         if not obs.is_empty and np.isfinite(prior).all():
             found = self._analyse(x, X, obs)
