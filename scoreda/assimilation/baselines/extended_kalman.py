@@ -14,24 +14,26 @@ __all__ = ["ExtendedKalman"]
 
 
 class ExtendedKalman:
-    r"""Extended Kalman filter: the mean by the model, the covariance by its tangent.
+    r"""Iterated extended Kalman filter with a guarded step: the mean by the model, the covariance by its tangent.
 
     The covariance is held as rows X with $P = X^\top X$, so it stays positive semi-definite,
 
     $$ X^f = \rho\, X^a M^\top, \quad X^a = (I + S S^\top)^{-1/2} X^f, \quad S = X^f H^\top R^{-1/2} $$
 
-    and the members are draws from N(x, P) with the exact mean.
+    and the members are draws from N(x, P) with the exact mean. The mean of the analysis is sought by Gauss-Newton from
+    that of the forecast: a step that does not lower the cost is halved, up to six times, and then left out. H is the
+    derivative of the operator at the analysis; at the forecast it is that of the first step alone.
 
     Args:
         model: Must offer `"tangent"`.
         inflation: Factor rho on the forecast anomalies, so its square on the covariance; where nothing is observed, 1.
-        iterations: 1 is the extended Kalman filter. More relinearise the operator about the analysis, which is the
-            iterated filter.
+        iterations: Gauss-Newton steps at most. For an operator that is not linear, 1 is not the textbook's extended
+            Kalman filter, which takes the whole step, whatever it does to the cost, and H at the forecast.
 
     The first covariance is that of the initial ensemble, of which only the diagonal is trusted unless it has more
     members than the state has variables.
 
-    Exact when: model and operator are linear: the Kalman filter.
+    Exact when: model and operator are linear: after one iteration, the Kalman filter.
     Source: Jazwinski (1970), Stochastic processes and filtering theory, section 8.3; iterated: Bell and Cathey (1993),
     https://doi.org/10.1109/9.250476
     """
