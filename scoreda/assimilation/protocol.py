@@ -98,14 +98,25 @@ def check_ensemble(ensemble: np.ndarray, size: int, least: int = 2) -> np.ndarra
 
 
 def whole_steps(model: Model, start: float, end: float) -> int:
-    """Return the number of model steps from `start` to `end`; ValueError if it is negative or not a whole number."""
+    """Return the number of model steps from `start` to `end`; ValueError if it is negative or not a whole number.
+
+    A millionth of a step is forgiven, and what rounding does to the times, up to a tenth of a step.
+    """
     steps = round((end - start) / model.dt)
-    if steps < 0 or abs(steps * model.dt - (end - start)) > 1e-6 * max(model.dt, abs(end)):
+    off = abs(steps * model.dt - (end - start))
+    if steps < 0 or (off > 1e-6 * model.dt and off > min(_rounding(start, end), 0.1 * model.dt)):
         raise ValueError(
             f"cannot step from time {start:g} to {end:g} with dt = {model.dt:g}. Observation times must follow one "
             "another at whole numbers of model steps."
         )
     return steps
+
+
+def _rounding(*times: float) -> float:
+    """Return how far apart rounding may bring times: four units in the last place, of single precision if all fit."""
+    kept = np.array(times)
+    single = kept.astype(np.float32)
+    return 4 * float(np.spacing(abs(single if np.array_equal(single, kept) else kept)).max())
 
 
 def forecast_to(

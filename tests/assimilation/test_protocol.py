@@ -1,9 +1,10 @@
-"""The innovation chi-square: equal to its definition, and one for a consistent filter."""
+"""The innovation chi-square: equal to its definition, and one for a consistent filter; model steps between times."""
 
 import numpy as np
 import pytest
 
-from scoreda.assimilation.protocol import innovation_chi2
+from scoreda.assimilation.protocol import innovation_chi2, whole_steps
+from scoreda.models import Lorenz96, UserModel
 from scoreda.observations import CorrelatedGaussianError, Elementwise, GaussianError, Linear, Observation, Sites
 
 RNG = np.random.default_rng
@@ -36,3 +37,42 @@ def test_that_the_chi_square_of_a_consistent_ensemble_is_one_on_average():
         found[k] = innovation_chi2(np.array(E), Observation(0.0, H(truth) + error.sample(rng), H, error))
     assert found.mean() == pytest.approx(1.0, abs=5 * found.std() / np.sqrt(draws) + 2 / members)
     assert found.std() / np.sqrt(draws) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        (999.0, 1000.001),  # a tenth of a step too long
+        (9999.0, 10000.005),  # half a step
+        (1e6, 1e6 + 1.0001),  # a hundredth
+        (0.0, 0.010001),
+        (0.02, 0.01),
+    ],
+)
+def test_that_times_between_model_steps_are_refused_however_late(start, end):
+    with pytest.raises(ValueError, match=r"with dt = 0\.01. Observation times must .* whole numbers of model steps"):
+        whole_steps(Lorenz96(8, dt=0.01), start, end)
+
+
+TIMES = {
+    "multiples": 1e4 + 0.05 * np.arange(2000),
+    "summed": 1e6 + np.cumsum(np.full(2000, 0.05)),
+    "in single precision": (100 + 0.05 * np.arange(2000)).astype(np.float32),
+    "divided": (2.4e6 + 1.2 * np.arange(2000)) / 24,
+}
+
+
+@pytest.mark.parametrize("times", TIMES.values(), ids=TIMES)
+@pytest.mark.parametrize("dt", [0.05, 0.01])
+def test_that_rounded_times_are_a_whole_number_of_steps_apart(times, dt):
+    times, model = times.astype(np.float64).tolist(), Lorenz96(8, dt=dt)
+    pairs = [*zip(times[:-1], times[1:], strict=True), *zip(times[:-40], times[40:], strict=True)]
+    one = round(0.05 / dt)
+    assert [whole_steps(model, start, end) for start, end in pairs] == [one] * 1999 + [40 * one] * 1960
+
+
+def test_that_seconds_of_an_epoch_are_told_from_one_another():
+    model = UserModel(lambda E: E, 2, dt=300.0)
+    assert whole_steps(model, 1.7e9, 1.7e9 + 21600) == 72
+    with pytest.raises(ValueError, match="cannot step"):
+        whole_steps(model, 1.7e9, 1.7e9 + 21640)
