@@ -189,6 +189,12 @@ def test_that_the_climatological_mean_is_exact_and_blind_to_the_observations():
     np.testing.assert_array_equal(E_a, other)
 
 
+@pytest.mark.parametrize("members", [0, 1, 2.5])
+def test_that_fewer_than_two_climatological_members_are_refused(members):
+    with pytest.raises(ValueError, match=f"`members` must be a whole number from 2 on, got {members}"):
+        Climatological(STILL, sampled_climatology(), members)
+
+
 @pytest.mark.parametrize(("method", "rmse"), [(ETKF(RING, 1.02), 0.22), (LETKF(RING, 12.0, 1.02), 0.22)])
 def test_that_a_square_root_filter_tracks_lorenz96(method, rmse):
     rng = np.random.default_rng(16)

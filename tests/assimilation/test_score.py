@@ -353,3 +353,20 @@ def test_that_a_window_counts_the_model_steps_of_what_it_is_asked_for():
         kind.move(X, X[0])
     assert window.spent == (2 + 12 + 2 + 2) * sum(window.steps)
     assert tensors.spent == (2 + 12 + 2) * sum(window.steps)  # it knows the derivatives of the last nodes
+
+
+@pytest.mark.parametrize(
+    "setting", [{"window": 2.5}, {"reacquire": 2.5}, {"particles": 0}, {"sigma": 0.0}, {"tolerance": float("inf")}]
+)
+def test_that_score4d_refuses_settings_without_a_meaning(setting):
+    with pytest.raises(ValueError, match=f"`{next(iter(setting))}` must be"):
+        Score4D(linear_model()[1], gaussian_climate(), **setting)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"radius": np.inf}, {"inflation": np.inf}, {"learned": -0.1}, {"learned": np.nan}, {"steps": 0}, {"steps": 1.5}],
+)
+def test_that_the_coupled_filter_refuses_settings_without_a_meaning(setting):
+    with pytest.raises(ValueError, match=f"`{next(iter(setting))}` must"):
+        CoupledScoreFilter(linear_model()[1], **{"radius": None} | setting)

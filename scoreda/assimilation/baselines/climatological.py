@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from scoreda.assimilation.baselines.checks import checked_count
 from scoreda.assimilation.baselines.ensembles import conclude
 from scoreda.assimilation.protocol import Info, State, check_ensemble, whole_steps
 from scoreda.datasets.climatology import Climatology
@@ -24,14 +25,15 @@ class Climatological:
     Args:
         model: Gives the state size and the time step; it is never run.
         climatology: Mean, covariance and states of the system unobserved.
-        members: Members of the analysis; as many as the initial ensemble has if None.
+        members: Members of the analysis, at least 2; as many as the initial ensemble has if None.
     """
 
     name = "climatology"
     takes_forecast = False
 
     def __init__(self, model: Model, climatology: Climatology, members: int | None = None) -> None:
-        self.model, self.climatology, self.members = model, climatology, members
+        self.model, self.climatology = model, climatology
+        self.members = None if members is None else checked_count("members", members, least=2)
 
     def init(self, ensemble: np.ndarray, time: float = 0.0) -> State:
         """Return the state at `time`; of the ensemble only its size matters."""

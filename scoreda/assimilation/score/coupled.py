@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scoreda.assimilation.baselines.checks import checked_count
+from scoreda.assimilation.baselines.ensembles import checked_inflation
 from scoreda.assimilation.localisation import gaspari_cohn
 from scoreda.assimilation.protocol import Info, State, check_ensemble, forecast_to, innovation_chi2
 from scoreda.assimilation.score.symmetric import Symmetric
@@ -118,14 +120,14 @@ class CoupledScoreFilter:
         climate_radius: float | None = None,
     ) -> None:
         for name, value in (("radius", radius), ("climate_radius", climate_radius)):
-            if value is not None and not value > 0:
+            if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"`{name}` must be positive, got {value}. Pass None for no localisation.")
-        if not inflation > 0:
-            raise ValueError(f"`inflation` must be positive, got {inflation}. 1 means none.")
+        if not (math.isfinite(learned) and learned >= 0):
+            raise ValueError(f"`learned` must not be negative, got {learned}. Pass 0 to leave the learned part out.")
         if (prior is None) != (climatology is None):
             raise ValueError("`prior` and `climatology` go together: the learned part is what the prior adds to it.")
-        self.model, self.radius, self.inflation, self.periodic = model, radius, inflation, periodic
-        self.climate_radius, self.learned, self.steps = climate_radius, learned, steps
+        self.model, self.radius, self.inflation, self.periodic = model, radius, checked_inflation(inflation), periodic
+        self.climate_radius, self.learned, self.steps = climate_radius, learned, checked_count("steps", steps)
         self.residual = None if prior is None or climatology is None else self._residual(prior, climatology)
 
     def init(self, ensemble: np.ndarray, time: float = 0.0) -> State:

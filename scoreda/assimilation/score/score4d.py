@@ -15,6 +15,7 @@ https://doi.org/10.1034/j.1600-0870.1996.00006.x; of the prior: Karras et al. (2
 import numpy as np
 import torch
 
+from scoreda.assimilation.baselines.checks import checked_count, checked_positive
 from scoreda.assimilation.protocol import Info, State, check_ensemble, forecast_to, innovation_chi2
 from scoreda.assimilation.score.gauss_newton import Mode, find_mode
 from scoreda.assimilation.score.kernel_window import KernelWindow
@@ -64,12 +65,10 @@ class Score4D:
     ) -> None:
         self.device = _device(prior, model) if device is None else torch.device(device)
         require(model, "tangent" if self.device is None else "torch", "Score4D")
-        counts = dict(window=window, particles=particles, reacquire=reacquire)
-        for name, value in {**counts, "sigma": sigma, "tolerance": tolerance}.items():
-            if not value > 0:
-                raise ValueError(f"`{name}` must be positive, got {value}.")
-        self.model, self.window, self.particles = model, window, particles
-        self.sigma, self.reacquire, self.tolerance = sigma, min(reacquire, window), tolerance
+        self.model = model
+        self.window, self.particles = checked_count("window", window), checked_count("particles", particles)
+        self.reacquire = min(checked_count("reacquire", reacquire), self.window)
+        self.sigma, self.tolerance = checked_positive("sigma", sigma), checked_positive("tolerance", tolerance)
         self.prior: WindowPrior = LearnedWindowPrior(prior) if isinstance(prior, Prior) else GaussianWindowPrior(prior)
 
     def init(self, ensemble: np.ndarray, time: float = 0.0) -> State:
