@@ -33,13 +33,14 @@ def kalman_floor(twin: "xr.Dataset", std: float = 1.0, model: Model | None = Non
         model: In place of the twin's own; must offer `"tangent"`.
 
     Raises:
-        ValueError: if the model has no tangent.
+        ValueError: if the model has no tangent, or the times are not whole numbers of its steps apart.
         ScoredaError: if the twin has no truth, or lacks its model or operator.
 
     Exact when: model and operator are linear and the errors Gaussian: the Kalman filter.
     Source: Jazwinski (1970), Stochastic processes and filtering theory, section 8.3; information in place of a
     precision: Tichavsky et al. (1998), https://doi.org/10.1109/78.668800
     """
+    from scoreda.assimilation.protocol import whole_steps
     from scoreda.datasets import model_of, observations
     from scoreda.datasets.simulate import initial_time_of
     from scoreda.errors import ScoredaError
@@ -52,7 +53,7 @@ def kalman_floor(twin: "xr.Dataset", std: float = 1.0, model: Model | None = Non
     times = [initial_time_of(twin), *twin["time"].values.tolist()]
     X = std * np.eye(model.size)
     for k, obs in enumerate(observations(twin)):
-        steps = round((times[k + 1] - times[k]) / model.dt)
+        steps = whole_steps(model, times[k], times[k + 1])
         _, X = model.tangent(truth[k], X, steps)  # type: ignore[attr-defined]
         X = _analysed(X, truth[k + 1], obs.present())
         yield X.T @ X

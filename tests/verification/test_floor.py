@@ -110,3 +110,9 @@ def test_that_a_model_without_a_tangent_is_refused():
     twin, bare = linear_twin(np.zeros((3, 2)), GaussianError(1.0, 2)), UserModel(lambda E: E @ M.T, 3)
     with pytest.raises(ValueError, match="the Kalman floor needs a model that offers 'tangent'"):
         next(kalman_floor(twin, model=bare))
+
+
+def test_that_times_between_model_steps_have_no_floor():
+    twin = linear_twin(np.zeros((3, 2)), CorrelatedGaussianError(R)).assign_coords(time=[1.0, 2.6, 4.0])
+    with pytest.raises(ValueError, match="cannot step from time 1 to 2.6 with dt = 1"):
+        list(kalman_floor(twin, model=LINEAR))
