@@ -10,7 +10,8 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from scoreda.datasets import observations
-from scoreda.observations import ErrorModel
+from scoreda.observations import ErrorModel, MovingSites, Operator
+from scoreda.verification.verify import check_burn_in
 
 __all__ = ["Departures", "departures", "desroziers"]
 
@@ -60,18 +61,25 @@ class Departures(NamedTuple):
         return float(np.nansum(diagnosed) / total) if total > 0 else float("nan")
 
 
-def departures(run: xr.Dataset, error: ErrorModel | None = None, burn_in: int = 0) -> Departures:
+def departures(
+    run: xr.Dataset,
+    error: ErrorModel | None = None,
+    burn_in: int = 0,
+    operator: Operator | MovingSites | None = None,
+) -> Departures:
     """Return the departures of every cycle of a run from `burn_in` on.
 
     Args:
         run: As from `assimilate`, with `prior`, `analysis` and `obs`.
         error: What the method assumed, where that is not in the attributes.
         burn_in: First cycles left out.
+        operator: In place of the one in the attributes; needed where that was a user's callable.
 
     Raises:
-        ScoredaError: if the operator cannot be rebuilt from the attributes.
+        ScoredaError: if the operator cannot be rebuilt from the attributes, or `burn_in` leaves no cycle.
     """
-    batches = list(observations(run, error=error))[burn_in:]
+    check_burn_in(run, burn_in)
+    batches = list(observations(run, operator, error))[burn_in:]
     ensembles = zip(run["prior"].values[burn_in:], run["analysis"].values[burn_in:], strict=True)
     rows = [
         [obs.values - obs.operator(E.astype(np.float64)).mean(0) for E in pair]

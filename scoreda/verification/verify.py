@@ -12,7 +12,7 @@ from scoreda.verification.proper_scores import log_score_of_moments
 from scoreda.verification.score_kernels import energy_scores, member_statistics
 from scoreda.verification.spectra import error_spectrum, spread_spectrum
 
-__all__ = ["distributions", "rank_counts", "spread_skill_of", "summary", "verify"]
+__all__ = ["check_burn_in", "distributions", "rank_counts", "spread_skill_of", "summary", "verify"]
 
 CHUNK_VALUES = 2**19  # ensemble values taken from a run at a time: 4 MB as float64, which the allocator keeps
 THINNED_TO = 100  # members that the costly statistics take; they are fair, so that fewer members change no mean
@@ -175,6 +175,11 @@ def _check(run: xr.Dataset, burn_in: int) -> None:
             f"the run lacks {', '.join(missing)}; it holds {', '.join(map(str, run.data_vars)) or 'nothing'}. "
             "Pass the dataset that `assimilate` returns."
         )
+    check_burn_in(run, burn_in)
+
+
+def check_burn_in(run: xr.Dataset, burn_in: int) -> None:
+    """Raise ScoredaError if `burn_in` leaves no cycle."""
     if not 0 <= burn_in < run.sizes["time"]:
         raise ScoredaError(
             f"`burn_in` must leave at least one of the {run.sizes['time']} cycles, got {burn_in}. Pass a smaller one."

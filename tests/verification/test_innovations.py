@@ -7,7 +7,7 @@ import xarray as xr
 from scoreda.datasets import simulate
 from scoreda.errors import ScoredaError
 from scoreda.models import Lorenz96
-from scoreda.observations import Elementwise, EveryNth, GaussianError, Network
+from scoreda.observations import Elementwise, EveryNth, GaussianError, Network, UserOperator
 from scoreda.verification.innovations import Departures, departures, desroziers
 
 B = np.array([[2.0, 0.5], [0.5, 1.0]])
@@ -54,6 +54,19 @@ def test_that_departures_of_a_run_are_those_of_the_mean_of_what_is_observed():
     np.testing.assert_allclose(found.analysis, expected[2:], rtol=1e-12)
     assert found.forecast.shape == (4, 4) and found.error.variance.tolist() == [0.5] * 4
     assert departures(run, GaussianError(2.0, 4)).error.variance.tolist() == [2.0] * 4
+
+
+def test_that_the_operator_of_a_user_is_passed_again():
+    run, squared = make_run(), UserOperator(lambda E: E[..., 1::2] ** 2, 8, 4)
+    found, known = departures(run.assign_attrs(operator="null"), operator=squared), departures(run)
+    np.testing.assert_array_equal(found.forecast, known.forecast)
+    np.testing.assert_array_equal(found.analysis, known.analysis)
+
+
+@pytest.mark.parametrize("burn_in", [6, 7, -1])
+def test_that_a_burn_in_that_leaves_no_cycle_is_refused(burn_in):
+    with pytest.raises(ScoredaError, match=f"at least one of the 6 cycles, got {burn_in}. Pass a smaller one"):
+        departures(make_run(), burn_in=burn_in)
 
 
 def test_that_an_operator_that_only_its_code_knows_is_refused():
