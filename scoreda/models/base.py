@@ -11,8 +11,9 @@ __all__ = ["Model", "check_states", "cholesky", "require"]
 class Model(Protocol):
     """A discrete-time map on states of `size` variables; one `step` advances `dt` model time units.
 
-    `offers` names the optional capabilities: `"tangent"`, `"adjoint"` and `"torch"`. Methods check it with `require`
-    before the first cycle and never probe for attributes.
+    `offers` names the optional capabilities: the derivatives `"tangent"` and `"adjoint"`, the same map in `"torch"`,
+    `"random"` for errors that a generator is bound to draw (`seeded`), and `"truncation"` for a state that is only the
+    `resolved` part of another's. Methods check it with `require` before the first cycle and never probe for attributes.
     """
 
     name: str

@@ -1,17 +1,22 @@
 """What every model promises: the order of its scheme, its derivatives, the same map in torch, and a spec."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
 from scoreda.models import (
     SCHEMES,
+    AdditiveError,
     KuramotoSivashinsky,
     Lorenz05,
     Lorenz63,
     Lorenz96,
+    Model,
     TruncatedLorenz96,
     TwoScaleLorenz96,
+    WithModelError,
     from_spec,
 )
 
@@ -26,6 +31,11 @@ MODELS = {
 }
 every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 runge_kutta = pytest.mark.parametrize("name", [name for name in MODELS if name != "kuramoto sivashinsky"])
+
+
+def test_that_every_capability_on_offer_is_described_where_models_are():
+    offered = set().union(*(model.offers for model in MODELS.values()), WithModelError(Lorenz63(), AdditiveError(1.0)).offers)
+    assert offered == set(re.findall(r'`"(\w+)"`', Model.__doc__))
 
 
 def states(model, members=3):
