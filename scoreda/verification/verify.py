@@ -11,12 +11,12 @@ from scoreda.verification.calibration import SPREAD_EDGES, SpreadSkill, spread_s
 from scoreda.verification.proper_scores import log_score_of_moments
 from scoreda.verification.score_kernels import energy_scores, member_statistics
 from scoreda.verification.spectra import error_spectrum, spread_spectrum
+from scoreda.verification.tracking import locked_cycles
 
 __all__ = ["check_burn_in", "distributions", "rank_counts", "spread_skill_of", "summary", "verify"]
 
 CHUNK_VALUES = 2**19  # ensemble values taken from a run at a time: 4 MB as float64, which the allocator keeps
 THINNED_TO = 100  # members that the costly statistics take; they are fair, so that fewer members change no mean
-LOCKED_FOR = 20  # cycles that the RMSE must stay low before a run counts as locked on
 LONG_NAMES = {
     "rmse_a": "RMSE of the analysis mean",
     "rmse_f": "RMSE of the forecast mean",
@@ -212,13 +212,11 @@ def _summarise(
     scored = {name: values[burn_in:] for name, values in series.items()}
     scored["chi2"] = scored["chi2"][~np.isnan(scored["chi2"])]
     means = {name: float(values.mean()) if values.size else np.nan for name, values in scored.items()}
-    lock = np.nan if lock_level is None else _lock_cycle(series["rmse_a"], 2 * lock_level)
+    lock = np.nan if lock_level is None else _lock_cycle(series["rmse_a"], lock_level)
     return means | {"diverged": diverged, "cycles": scored["rmse_a"].size, "lock_cycles": lock}
 
 
-def _lock_cycle(rmse: np.ndarray, below: float) -> int:
-    """Return the first cycle from which `LOCKED_FOR` values in a row are below, or -1."""
-    if len(rmse) < LOCKED_FOR:
-        return -1
-    locked = np.lib.stride_tricks.sliding_window_view(rmse < below, LOCKED_FOR).all(-1)
+def _lock_cycle(rmse: np.ndarray, level: float) -> int:
+    """Return the first cycle that is locked, or -1."""
+    locked = locked_cycles(rmse, level)
     return int(locked.argmax()) if locked.any() else -1

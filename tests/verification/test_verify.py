@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from scoreda.errors import ScoredaError
-from scoreda.verification import arrays, distributions, rank_counts, spread_skill_of, summary, verify
+from scoreda.verification import arrays, distributions, rank_counts, spread_skill_of, summary, tracking, verify
 from scoreda.verification.calibration import spread_skill
 from scoreda.verification.proper_scores import energy_score, log_score
 from scoreda.verification.spectra import error_spectrum, spread_spectrum
@@ -115,6 +115,12 @@ def test_that_lock_on_is_the_first_of_twenty_low_cycles(bad, expected):
     error[list(bad)] = 0.41
     run["analysis"] = (run["truth"] + xr.DataArray(error, dims="time")).expand_dims(member=5, axis=1)
     assert summary(run, burn_in=50, lock_level=0.2)["lock_cycles"] == expected
+
+
+def test_that_what_counts_as_locked_is_said_in_one_place(monkeypatch):
+    assert summary(make_run(cycles=5), lock_level=1e3)["lock_cycles"] == -1
+    monkeypatch.setattr(tracking, "LOCKED_FOR", 5)
+    assert summary(make_run(cycles=5), lock_level=1e3)["lock_cycles"] == 0
 
 
 def test_that_a_run_that_never_stays_low_has_not_locked_on():
