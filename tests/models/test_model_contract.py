@@ -34,7 +34,9 @@ runge_kutta = pytest.mark.parametrize("name", [name for name in MODELS if name !
 
 
 def test_that_every_capability_on_offer_is_described_where_models_are():
-    offered = set().union(*(model.offers for model in MODELS.values()), WithModelError(Lorenz63(), AdditiveError(1.0)).offers)
+    offered = set().union(
+        *(model.offers for model in MODELS.values()), WithModelError(Lorenz63(), AdditiveError(1.0)).offers
+    )
     assert offered == set(re.findall(r'`"(\w+)"`', Model.__doc__))
 
 
