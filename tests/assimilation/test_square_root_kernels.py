@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from scoreda.assimilation import LETKF
+from scoreda.assimilation.baselines import tridiagonal_kernels
 from scoreda.assimilation.baselines.inverse_root import CLASSES, rule
 from scoreda.assimilation.baselines.kernels import inverse_root, local_update, square_root_update
 from scoreda.assimilation.baselines.member_space import Hessian
-from scoreda.assimilation.baselines.tridiagonal_kernels import rotation_matrix, tridiagonal
+from scoreda.assimilation.baselines.tridiagonal_kernels import reflect, rotation_matrix, tridiagonal
 from scoreda.assimilation.localisation import neighbourhoods
 from scoreda.models import Lorenz96
 from scoreda.observations import GaussianError, Identity, Observation
@@ -109,3 +110,15 @@ def test_that_a_grid_in_parts_has_the_analysis_of_the_whole(monkeypatch):
     monkeypatch.setattr("scoreda.assimilation.baselines.letkf.PART", 17)
     parts = method.step(method.init(E), obs, np.random.default_rng(4))[0].ensemble
     np.testing.assert_array_equal(parts, whole)
+
+
+@pytest.mark.parametrize("name", [name for name in tridiagonal_kernels.__all__ if name != "OPTIONS"])
+def test_that_every_kernel_on_offer_says_what_it_does(name):
+    assert getattr(tridiagonal_kernels, name).__doc__
+
+
+def test_that_a_reflection_is_the_matrix_that_its_vector_makes():
+    v, x = np.random.default_rng(1).normal(size=(2, 5))
+    expected = (np.eye(5) - 0.3 * np.outer(v, v)) @ x
+    reflect(v, 0.3, x)
+    np.testing.assert_allclose(x, expected, rtol=1e-13)

@@ -49,6 +49,7 @@ def _householder(v, k):
 
 @njit(**OPTIONS)
 def reflect(v, beta, x):
+    """Reflect the vector `x` in place: x - beta v (v . x)."""
     product = 0.0
     for i in range(x.size):
         product += v[i] * x[i]
