@@ -134,10 +134,21 @@ def test_that_what_a_block_knows_of_one_forecast_is_not_kept_for_the_next():
         assert after.memory == {"inflation": 1.2}
 
 
+def test_that_an_observation_counts_where_it_is_also_if_its_position_is_given_a_turn_further():
+    """On a ring of 8 variables 9.5 is 1.5; a taper of distances up to 9.5 would have no weight there."""
+    E = gaussian_climate().states[:10]
+    method = CoupledScoreFilter(linear_model()[1], radius=1.0)
+    seen = [UserOperator(lambda E: E[..., 1:2] + E[..., 2:3], NX, 1, locations=[place]) for place in (1.5, 9.5)]
+    obs = [Observation(0.0, np.array([3.0]), operator, GaussianError(0.1, 1)) for operator in seen]
+    here, there = (method.step(method.init(E), y, np.random.default_rng(0))[0].ensemble for y in obs)
+    assert np.abs(here - E).max() > 0.1
+    np.testing.assert_allclose(there, here, atol=1e-12)
+
+
 def test_that_an_operator_without_locations_cannot_be_localised():
     _, obs = linear_observation()
     method = CoupledScoreFilter(linear_model()[1], radius=2.0)
-    with pytest.raises(ValueError, match="locations"):
+    with pytest.raises(ValueError, match="CoupledScoreFilter needs to know where.*`locations=`"):
         method.step(method.init(np.random.default_rng(0).normal(size=(5, NX))), obs, np.random.default_rng(0))
 
 

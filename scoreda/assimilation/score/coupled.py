@@ -21,7 +21,8 @@ import numpy as np
 
 from scoreda.assimilation.baselines.checks import checked_count
 from scoreda.assimilation.baselines.ensembles import checked_inflation
-from scoreda.assimilation.localisation import gaspari_cohn
+from scoreda.assimilation.baselines.stochastic_enkf import tapers
+from scoreda.assimilation.localisation import Localisation, gaspari_cohn
 from scoreda.assimilation.protocol import Info, State, check_ensemble, forecast_to, innovation_chi2
 from scoreda.assimilation.score.symmetric import Symmetric
 from scoreda.datasets import Climatology
@@ -181,9 +182,7 @@ class CoupledScoreFilter:
     def _residual(self, prior: Prior, climatology: Climatology) -> LearnedResidual:
         """Return the learned residual, with the climatology's covariance localised."""
         if self.climate_radius is not None:
-            grid = np.arange(len(climatology.mean), dtype=np.float64)
-            taper = self._taper(grid, grid, self.climate_radius)
-            climatology = replace(climatology, cov=climatology.cov * taper)
+            climatology = replace(climatology, cov=climatology.cov * self._grid_taper(self.climate_radius))
         return LearnedResidual(prior, climatology, float(np.trace(climatology.cov)) / len(climatology.mean))
 
     def _gaussians(self, E: np.ndarray, obs: Observation, variance: float) -> tuple[Gaussian, Gaussian]:
@@ -204,22 +203,25 @@ class CoupledScoreFilter:
 
     def _tapers(self, obs: Observation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the tapers between state and state, state and observations, observations and observations."""
-        if self.radius is None:
+        localisation = Localisation.within(self.radius, gaspari_cohn, self.periodic, self._distance)
+        near = tapers(localisation, obs.operator, "CoupledScoreFilter")
+        if self.radius is None or near is None:
             one = np.ones(())
             return one, one, one
-        if obs.operator.locations is None:
-            raise ValueError(
-                f"the operator '{obs.operator.name}' has no locations. Pass locations= to it, or radius=None."
-            )
-        grid, sites = np.arange(self.model.size, dtype=np.float64), obs.operator.locations
-        c = self.radius
-        return self._taper(grid, grid, c), self._taper(grid, sites, c), self._taper(sites, sites, c)
+        return self._grid_taper(self.radius), near[0].T, near[1]
 
-    def _taper(self, a: np.ndarray, b: np.ndarray, radius: float) -> np.ndarray:
+    def _grid_taper(self, radius: float) -> np.ndarray:
+        """Return the taper between state and state `(Nx, Nx)`."""
+        grid = np.arange(self.model.size, dtype=np.float64)
+        return gaspari_cohn(self._distance(grid, grid) / radius)
+
+    def _distance(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return the distances `(n, m)` of all pairs of grid positions: every taper here is a full matrix."""
         distance = np.abs(a[:, None] - b)
-        if self.periodic:
-            distance = np.minimum(distance, self.model.size - distance)
-        return gaspari_cohn(distance / radius)
+        if not self.periodic:
+            return distance
+        distance %= self.model.size
+        return np.minimum(distance, self.model.size - distance)
 
     def _weight(self, variance: float) -> float:
         """Return the weight of the learned part this cycle."""
