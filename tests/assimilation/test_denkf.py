@@ -4,9 +4,18 @@ import numpy as np
 import pytest
 
 from scoreda.assimilation.baselines import DEnKF, StochasticEnKF
-from scoreda.assimilation.localisation import gaspari_cohn
+from scoreda.assimilation.baselines.stochastic_enkf import tapers
+from scoreda.assimilation.localisation import Localisation, gaspari_cohn
 from scoreda.models import UserModel
-from scoreda.observations import CorrelatedGaussianError, GaussianError, Linear, Observation, Sites, UserOperator
+from scoreda.observations import (
+    CorrelatedGaussianError,
+    GaussianError,
+    Identity,
+    Linear,
+    Observation,
+    Sites,
+    UserOperator,
+)
 
 NX = 6
 STILL = UserModel(lambda E: E, size=NX, dt=1.0)
@@ -66,6 +75,16 @@ def test_that_localisation_tapers_both_covariances(error):
     E_a = analysis(DEnKF(STILL, radius=1.1), E, error)
     expected = E + (Y - E.mean(0) @ H.T - 0.5 * (E - E.mean(0)) @ H.T) @ K.T
     np.testing.assert_allclose(E_a, expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("size", [12, 40, 41, 100])
+def test_that_on_a_ring_the_tapers_are_a_covariance_up_to_a_quarter_of_it(size):
+    def least(share):
+        _, among = tapers(Localisation(share * size), Identity(size), "DEnKF")
+        return np.linalg.eigvalsh(among)[0]
+
+    assert min(least(share) for share in (0.1, 0.2, 0.25)) > 0
+    assert least(0.4) < -0.04
 
 
 @pytest.mark.parametrize("method", [DEnKF, StochasticEnKF])

@@ -26,7 +26,9 @@ class StochasticEnKF:
     Args:
         model: The forecast model.
         inflation: Factor on the forecast anomalies before the analysis.
-        radius: Half-width c of the taper, grid points; without one there is no localisation.
+        radius: Half-width c of the taper, grid points; without one there is no localisation. On a ring of Nx points
+            tapered covariances are sure to be positive semi-definite up to c = Nx / 4. A wider taper has negative
+            eigenvalues, which make the gain wrong where errors are small.
         taper: Weight as a function of distance / radius.
         periodic: Whether the grid is a ring, or a line.
         distance: In place of the distance on them, as for `Localisation`.

@@ -90,7 +90,9 @@ class CoupledScoreFilter:
 
     Args:
         model: Any model.
-        radius: Gaspari-Cohn half-width of the covariance localisation, grid points; None for no localisation.
+        radius: Gaspari-Cohn half-width of the covariance localisation, grid points; None for no localisation. On a ring
+            of Nx points tapered covariances are sure to be positive semi-definite up to Nx / 4. A wider taper has
+            negative eigenvalues, which make the gain wrong where errors are small.
         inflation: Factor on the forecast anomalies.
         prior, climatology: The learned prior and the climatology whose Gaussian it contains; None leaves them out.
         learned: Weight of the learned part at climatological spread. The weight of a cycle is `learned * min(1, spread
@@ -188,8 +190,9 @@ class CoupledScoreFilter:
     def _gaussians(self, E: np.ndarray, obs: Observation, variance: float) -> tuple[Gaussian, Gaussian]:
         """Return the localised Gaussians of the forecast and of the analysis.
 
-        Observed covariances come from the observed ensemble, so a nonlinear operator is linearised statistically. Both
-        tapers are blocks of one positive semi-definite matrix, hence so is the analysis covariance.
+        Observed covariances come from the observed ensemble, so a nonlinear operator is linearised statistically. The
+        tapers are blocks of one matrix. On a line, and on a ring up to a radius of Nx / 4, it is positive
+        semi-definite, hence so is the analysis covariance; what is negative beyond that is raised to a floor.
         """
         x, HE = E.mean(0), obs.operator(E)
         A, Y = self.inflation * (E - x), self.inflation * (HE - HE.mean(0))
