@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from scoreda.assimilation.baselines.checks import checked_count
 from scoreda.assimilation.protocol import innovation_chi2, whole_steps
 from scoreda.models import Lorenz96, UserModel
 from scoreda.observations import CorrelatedGaussianError, Elementwise, GaussianError, Linear, Observation, Sites
@@ -76,3 +77,9 @@ def test_that_seconds_of_an_epoch_are_told_from_one_another():
     assert whole_steps(model, 1.7e9, 1.7e9 + 21600) == 72
     with pytest.raises(ValueError, match="cannot step"):
         whole_steps(model, 1.7e9, 1.7e9 + 21640)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 2.5, 0])
+def test_that_a_count_that_is_no_whole_number_is_refused(value):
+    with pytest.raises(ValueError, match="`lag` must be a whole number from 1 on, got"):
+        checked_count("lag", value)

@@ -14,6 +14,6 @@ def checked_positive(name: str, value: float) -> float:
 
 def checked_count(name: str, value: int, least: int = 1) -> int:
     """Return a setting; ValueError if it is not a whole number from `least` on."""
-    if value != int(value) or value < least:
+    if not math.isfinite(value) or value != int(value) or value < least:
         raise ValueError(f"`{name}` must be a whole number from {least} on, got {value}.")
     return int(value)
