@@ -2,9 +2,11 @@
 
 Every combination of the values under `tune:` is tried for a while. The few best then run the case as long as it will be
 scored, or nearly: the setting with the lowest error in a short run is often one that loses the truth in a long one. How
-much inflation it takes to stay on the truth is what short runs tell least, so finalists differ in it. The finalist with
-the lowest analysis RMSE, averaged over the seeds of the tuning, is the one that is reported; a run that diverges with
-any seed loses to every one that does not. (Successive halving after Karnin, Koren and Somekh 2013, with one halving.)
+much inflation it takes to stay on the truth is what short runs tell least, so finalists differ in it. Of those whose
+analysis RMSE, averaged over the seeds of the tuning, is within a standard error of the lowest, the one with the most
+inflation is reported: what is as good as can be told, and safer. A run that diverges with any seed loses to every one
+that does not. (Successive halving after Karnin, Koren and Somekh 2013, with one halving; the rule of one standard error
+after Breiman, Friedman, Olshen and Stone 1984.)
 
 Both rounds are experiments of their own, so they are run, spread over workers and resumed as any other.
 """
@@ -130,10 +132,15 @@ def _chosen(name: str, case: Case, config: Experiment, trials: Rows, finals: Row
 
 
 def _best(case: str, method: str, settings: Settings, config: Experiment, trials: Rows, finals: Rows) -> int | None:
-    """Return the number of the best trial, the first of equals; None if anything is missing."""
+    """Return the number of the trial that is reported, the first of equals; None if anything is missing."""
     finalists = _finalists(case, method, settings, config, trials)
     ranked = _ranked(case, method, sorted(finalists), config, finals)
-    return ranked[0] if ranked else None
+    if not ranked or "inflation" not in (settings.tune or {}):
+        return ranked[0] if ranked else None
+    found = {trial: _mean_error(_scores(case, method, trial, finals)) for trial in ranked}
+    lowest, error = found[ranked[0]]
+    near = [trial for trial in ranked if found[trial][0] <= lowest + error < math.inf] or ranked[:1]
+    return max(near, key=_groups(settings).__getitem__)
 
 
 def _finalists(case: str, method: str, settings: Settings, config: Experiment, trials: Rows) -> list[int]:
@@ -163,6 +170,12 @@ def _ranked(case: str, method: str, numbers: Sequence[int], config: Experiment, 
 
 def _scores(case: str, method: str, trial: int, rows: Rows) -> Rows:
     return [row for row in rows if (row["case"], row["method"]) == (case, _name(method, trial))]
+
+
+def _mean_error(rows: Rows) -> tuple[float, float]:
+    """Return the mean error over seeds, and its standard error as that of time means."""
+    errors = [row.get("rmse_a_se", 0.0) for row in rows]
+    return sum(map(_error, rows)) / len(rows), math.hypot(*errors) / len(rows)
 
 
 def _error(row: Mapping[str, Any]) -> float:

@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 import re
 import shutil
 
@@ -212,11 +213,34 @@ def test_that_the_best_trials_run_on_one_for_each_inflation_and_divergence_loses
     assert finals_of(config, trials[1:]) is None
 
 
+@pytest.mark.parametrize(
+    ("errors", "error", "best"),
+    [
+        ({0: 0.300, 1: 0.309, 2: 0.311}, 0.014, 1),  # of two seeds the error is 0.0099: 1 is within it, 2 is not
+        ({0: 0.300, 1: 0.309, 2: 0.311}, 0.012, 0),
+        ({0: 0.300, 1: 0.301, 2: 0.309}, 0.014, 2),
+        ({0: math.inf, 1: math.inf, 2: math.inf}, 0.014, 0),
+    ],
+)
+def test_that_of_finalists_within_a_standard_error_the_most_inflated_is_reported(errors, error, best):
+    grid = {"kind": "letkf", "radius": 2.0, "tune": {"inflation": [1.0, 1.05, 1.1]}}
+    config = experiment({"letkf": grid})
+    trials = tuning_rows({0: 0.5, 1: 0.5, 2: 0.5})
+    finals = [row | dict(rmse_a_se=error) for row in tuning_rows(errors)]
+    assert tuned(config, trials, finals).cases["one"].methods["letkf"].inflation == [1.0, 1.05, 1.1][best]
+
+
+def test_that_no_number_but_inflation_makes_a_finalist_safer():
+    config = experiment({"letkf": NO_INFLATION})
+    finals = [row | dict(rmse_a_se=1.0) for row in tuning_rows({1: 0.3, 3: 0.31, 0: 0.32, 4: 0.33})]
+    assert tuned(config, tuning_rows(ERRORS, diverged=[2]), finals).cases["one"].methods["letkf"].radius == 2.0
+
+
 @pytest.mark.parametrize(("errors", "best"), [({1: 0.3, 2: 0.3, 3: 0.4}, 1), ({1: 0.4, 2: 0.3, 3: 0.2}, 3)])
 def test_that_the_first_of_equal_finalists_wins_whatever_the_trials_said(errors, best):
-    config = experiment({"letkf": GRID})
+    config = experiment({"letkf": NO_INFLATION})
     trials = tuning_rows(dict(enumerate((0.5, 0.4, 0.3, 0.2, 0.9, 0.9))))
-    finals = tuning_rows(errors)
+    finals = tuning_rows(errors | {0: 0.9})
     method = tuned(config, trials, finals).cases["one"].methods["letkf"]
     assert method == config.cases["one"].methods["letkf"].changed(method_trials(config)[best])
     assert not tuned(config, trials, finals[1:]).cases["one"].methods
