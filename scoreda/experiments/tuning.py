@@ -4,8 +4,8 @@ Every combination of the values under `tune:` is tried for a while. The few best
 scored, or nearly: the setting with the lowest error in a short run is often one that loses the truth in a long one. How
 much inflation it takes to stay on the truth is what short runs tell least, so finalists differ in it. Of those whose
 analysis RMSE, averaged over the seeds of the tuning, is within a standard error of the lowest, the one with the most
-inflation is reported: what is as good as can be told, and safer. A run that diverges with any seed loses to every one
-that does not. (Successive halving after Karnin, Koren and Somekh 2013, with one halving; the rule of one standard error
+inflation is reported: what is as good as can be told, and safer. What diverges with fewer seeds comes before all
+others. (Successive halving after Karnin, Koren and Somekh 2013, with one halving; the rule of one standard error
 after Breiman, Friedman, Olshen and Stone 1984.)
 
 Both rounds are experiments of their own, so they are run, spread over workers and resumed as any other.
@@ -158,13 +158,17 @@ def _groups(settings: Settings) -> list[float]:
 
 
 def _ranked(case: str, method: str, numbers: Sequence[int], config: Experiment, rows: Rows) -> list[int]:
-    """Return trials by their mean error, the first of equals first; none if any has not run with every seed."""
+    """Return trials by how often they diverged, then by the error of their other runs, the first of equals first.
+
+    There is none if any has not run with every seed.
+    """
     errors = {}
     for trial in numbers:
         own = _scores(case, method, trial, rows)
         if {row["seed"] for row in own} != {*config.tuning.seeds}:
             return []
-        errors[trial] = sum(_error(row) for row in own)
+        finite = [error for error in map(_error, own) if error < math.inf]
+        errors[trial] = len(own) - len(finite), sum(finite)
     return sorted(errors, key=errors.__getitem__)
 
 

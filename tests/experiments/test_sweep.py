@@ -230,6 +230,16 @@ def test_that_of_finalists_within_a_standard_error_the_most_inflated_is_reported
     assert tuned(config, trials, finals).cases["one"].methods["letkf"].inflation == [1.0, 1.05, 1.1][best]
 
 
+def test_that_what_diverges_with_one_seed_comes_before_what_diverges_with_both():
+    config = experiment({"letkf": NO_INFLATION})
+    trials = tuning_rows(ERRORS, diverged=[0, 1, 2])
+    trials[-1]["diverged"] = 5  # trial 5, like 4, but with one seed
+    assert list(finals_of(config, trials).cases["one"].methods) == [f"letkf.trial{k}" for k in (3, 4, 5, 0)]
+    finals = tuning_rows({3: 0.1, 4: 0.1, 5: 0.9, 0: 0.1}, diverged=[0, 3, 4])
+    finals[5]["diverged"] = 7
+    assert tuned(config, trials, finals).cases["one"].methods["letkf"].radius == 6.0
+
+
 def test_that_no_number_but_inflation_makes_a_finalist_safer():
     config = experiment({"letkf": NO_INFLATION})
     finals = [row | dict(rmse_a_se=1.0) for row in tuning_rows({1: 0.3, 3: 0.31, 0: 0.32, 4: 0.33})]
