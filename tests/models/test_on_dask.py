@@ -153,7 +153,7 @@ def test_that_what_is_no_client_is_refused_with_the_fix(threads, monkeypatch):
     with pytest.raises(ValueError, match=r"must have shape \(members, 40\), got \(2, 3\)"):
         OnDask(MODEL, threads).step(np.ones((2, 3)))
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ScoredaError, match=r"pip install 'scoreda\[distributed\]'"):
+    with pytest.raises(ScoredaError, match=r"pip install 'dask\[distributed\]'"):
         OnDask(MODEL)
 
 
