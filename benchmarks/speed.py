@@ -32,11 +32,11 @@ GROUPS: list[Callable[[Peers], Iterator[Row]]] = [group for room in ROOMS for gr
 
 def report(peers: Peers, only: str) -> None:
     """Print every row when it is there; write them if they are all."""
-    one_thread()
     rows = []
     for group in GROUPS:
         if only not in group.__name__:
             continue
+        one_thread()  # again: a kernel of Numba on two threads leaves torch on as many
         for row in group(peers):
             rows.append(row.cells())
             print(LINE.format(**rows[-1]), flush=True)
