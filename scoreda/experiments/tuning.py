@@ -135,8 +135,10 @@ def _best(case: str, method: str, settings: Settings, config: Experiment, trials
     """Return the number of the trial that is reported, the first of equals; None if anything is missing."""
     finalists = _finalists(case, method, settings, config, trials)
     ranked = _ranked(case, method, sorted(finalists), config, finals)
-    if not ranked or "inflation" not in (settings.tune or {}):
-        return ranked[0] if ranked else None
+    if not ranked:
+        return None
+    if "inflation" not in (settings.tune or {}):
+        return ranked[0]
     found = {trial: _mean_error(_scores(case, method, trial, finals)) for trial in ranked}
     lowest, error = found[ranked[0]]
     near = [trial for trial in ranked if found[trial][0] <= lowest + error < math.inf] or ranked[:1]
