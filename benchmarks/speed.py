@@ -11,12 +11,16 @@ PYTHON is the interpreter of an environment that has DAPPER. FOLDER holds what t
     FOLDER/ScoreFilter   the folder of that name in https://github.com/zezhongzhang/EnSF
 
 Both sides of a ratio run in turn, and the ratio is the median over the turns, with its quartiles. Processor time on one
-thread is measured, so that other work on the machine counts little, except where threads are compared. A new row is a
-new function in `speed_rows`: it takes the peers and yields `Row`s. What was tried to get here is in NOTES.md.
+thread is measured, so that other work on the machine counts little, except where threads are compared. A group of rows
+is a function in `speed_rows`: it takes the peers and yields `Row`s. It runs in fresh processes, since ratios depend on
+what a process did before, and on where its arrays happen to lie. What was tried to get here is in NOTES.md.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from result_tables import write_measured
@@ -24,24 +28,38 @@ from speed_rows import diffusion, ensemble_score, filters, models, start_up, tra
 from speed_rows.peers import Peers
 from speed_rows.table import Row, one_thread
 
+PROCESSES = 3
 RESULTS = Path(__file__).parent / "results" / "speed.csv"
 LINE = "{work:50} {against:28} {ratio:>12} {quartiles:>13}  {target:7} {met}"
 ROOMS = (models, filters, diffusion, training, ensemble_score, start_up)
-GROUPS: list[Callable[[Peers], Iterator[Row]]] = [group for room in ROOMS for group in room.GROUPS]
+Group = Callable[[Peers], Iterator[Row]]
+GROUPS: list[Group] = [group for room in ROOMS for group in room.GROUPS]
 
 
 def report(peers: Peers, only: str) -> None:
-    """Print every row when it is there; write them if they are all."""
+    """Print the rows of every group when they are there; write them if they are all."""
+    chosen = [group for group in GROUPS if only in group.__name__]
+    fresh = multiprocessing.get_context("spawn")
     rows = []
-    for group in GROUPS:
-        if only not in group.__name__:
-            continue
-        one_thread()  # again: a kernel of Numba on two threads leaves torch on as many
-        for row in group(peers):
-            rows.append(row.cells())
-            print(LINE.format(**rows[-1]), flush=True)
+    with ProcessPoolExecutor(1, mp_context=fresh, max_tasks_per_child=1) as processes:
+        for group in chosen:
+            runs = processes.map(measured, [group] * PROCESSES, [peers] * PROCESSES)
+            for row in map(pooled, zip(*runs, strict=True)):
+                rows.append(row.cells())
+                print(LINE.format(**rows[-1]), flush=True)
     if not only:
         write_measured(RESULTS, rows, key=("work", "against"))
+
+
+def measured(group: Group, peers: Peers) -> list[Row]:
+    """Return the rows of a group."""
+    one_thread()
+    return list(group(peers))
+
+
+def pooled(rows: Sequence[Row]) -> Row:
+    """Return the same row of several processes with the ratios of all."""
+    return replace(rows[0], ratios=tuple(ratio for row in rows for ratio in row.ratios))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ import scoreda
 
 ROOT = Path(scoreda.__file__).parent
 ORDER = (
-    "errors", "models", "observations", "datasets", "diffusion", "assimilation", "verification", "plotting",
-    "experiments", "cli",
+    "errors", "allocator", "models", "observations", "datasets", "diffusion", "assimilation", "verification",
+    "plotting", "experiments", "cli",
 )  # fmt: skip
 HEAVY = {"torch", "matplotlib", "pydantic", "netCDF4", "dask", "xarray", "numba", "scipy"}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem in ORDER)

@@ -48,16 +48,25 @@ def guided_step(peers: Peers) -> Iterator[Row]:
         yield Row(f"guided Heun step, moment matching, 1 iteration{way}", "one forward pass", 4.0, False, ratios)
 
 
-def analyses(peers: Peers) -> Iterator[Row]:
+def analyses_of_azula(peers: Peers) -> Iterator[Row]:
+    yield from analyses("azula", azula_analysis, moment_matching, peers)
+
+
+def analyses_of_sda(peers: Peers) -> Iterator[Row]:
+    yield from analyses("sda", sda_analysis, sda, peers)
+
+
+def analyses(
+    name: str, theirs: Callable[[Peers], Callable[[], Tensor]], guidance: Callable[[Denoiser], Denoiser], peers: Peers
+) -> Iterator[Row]:
     """Yield 20 steps of the same guidance under the same schedule in ours and theirs."""
-    for name, theirs, guidance in (("azula", azula_analysis, moment_matching), ("sda", sda_analysis, sda)):
-        for way, of in WAYS.items():
-            ratios: tuple[float, ...] = ()
-            if peers.installed(name):
-                with torch.random.fork_rng(), peers.importable():
-                    ours = partial(DDIMSampler(of(guidance), STEPS, final="none"), NOISE)
-                    ratios = in_turn(cpu(theirs(peers)), cpu(ours), 9)
-            yield Row(f"guided analysis, {MEMBERS} x 40, {STEPS} steps as {name}{way}", name, 1.5, True, ratios)
+    for way, of in WAYS.items():
+        ratios: tuple[float, ...] = ()
+        if peers.installed(name):
+            with torch.random.fork_rng(), peers.importable():
+                ours = partial(DDIMSampler(of(guidance), STEPS, final="none"), NOISE)
+                ratios = in_turn(cpu(theirs(peers)), cpu(ours), 9)
+        yield Row(f"guided analysis, {MEMBERS} x 40, {STEPS} steps as {name}{way}", name, 1.5, True, ratios)
 
 
 def azula_analysis(peers: Peers) -> Callable[[], Tensor]:
@@ -105,4 +114,4 @@ def sda_analysis(peers: Peers) -> Callable[[], Tensor]:
     return partial(Schedule(guided, shape=(1, 40)).sample, (MEMBERS,), steps=STEPS)
 
 
-GROUPS = (guided_step, analyses)
+GROUPS = (guided_step, analyses_of_azula, analyses_of_sda)

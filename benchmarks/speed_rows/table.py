@@ -11,7 +11,7 @@ from result_tables import NOT_MEASURED
 
 __all__ = ["Row", "Timer", "cpu", "in_turn", "one_thread", "wall"]
 
-TURNS = 15
+TURNS = 7
 
 Timer = Callable[[], float]
 

@@ -6,6 +6,7 @@ The methods are loaded on first use: the classical ones need Numba and SciPy, th
 from importlib import import_module
 from typing import Any
 
+from scoreda.allocator import keep_freed_memory
 from scoreda.assimilation.cycle import assimilate, assimilate_to, initial_ensemble, resume
 from scoreda.assimilation.forecast import forecast
 from scoreda.assimilation.persistence import load_state, save_state
@@ -68,3 +69,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+keep_freed_memory()

@@ -1,5 +1,6 @@
 """The diffusion core: schedules, denoisers, networks, training, samplers, guidance, and the prior that holds them."""
 
+from scoreda.allocator import keep_freed_memory
 from scoreda.diffusion.denoisers import (
     DENOISERS,
     NOISE_INPUTS,
@@ -204,3 +205,5 @@ __all__ = [
     "target_by_name",
     "windows",
 ]
+
+keep_freed_memory()

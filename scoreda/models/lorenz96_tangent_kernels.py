@@ -34,11 +34,10 @@ def _side_by_side(stage, column, n, L, space):
 
 
 @njit(**OPTIONS)
-def _start(d, total, p, factor):
-    """Set `total` to `d` and `p` to a multiple of it."""
+def _copy(d, out, factor):
+    """Set `out` to a multiple of `d`."""
     for i in range(d.size):
-        total[i] = d[i]
-        p[i] = factor * d[i]
+        out[i] = factor * d[i]
 
 
 @njit(**OPTIONS)
@@ -67,19 +66,22 @@ def _adjoint_stage(s, p, d, total, q, n, L, b, c):
 @njit(**OPTIONS)
 def _tangent_step(stages, column, d, total, work, n, L, dt, nodes, weights):
     """Set `total` to the perturbations `d` after one step through `stages`."""
-    _start(d, total, work[0], 1.0)
+    p = d
+    _copy(d, total, 1.0)
     for j in range(nodes.size):
-        p, q = work[j % 2], work[(j + 1) % 2]
+        q = work[j % 2]
         wrap(p, n, L)
         s = _side_by_side(stages[j], column, n, L, work[2])
         following = nodes[j + 1] * dt if j + 1 < nodes.size else 0.0
         _tangent_stage(s, p, d, total, q, n, L, weights[j] * dt, following)
+        p = q
 
 
 @njit(**OPTIONS)
 def _adjoint_step(stages, column, d, total, work, n, L, dt, nodes, weights):
     """Set `total` to the transposed step through `stages`, applied to `d`."""
-    _start(d, total, work[0], weights[-1] * dt)
+    _copy(d, total, 1.0)
+    _copy(d, work[0], weights[-1] * dt)
     for j in range(nodes.size):
         p, q, stage = work[j % 2], work[(j + 1) % 2], nodes.size - 1 - j
         wrap(p, n, L)

@@ -1,11 +1,16 @@
 """A denoiser whose operations are fused before it runs."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from scoreda.diffusion.denoisers.base import Denoiser
 
 __all__ = ["Compiled"]
+
+Options = dict[str, str | int | bool | Callable[..., Any]]
 
 
 class Compiled:
@@ -21,8 +26,11 @@ class Compiled:
 
     def __init__(self, denoiser: Denoiser, backend: str = "inductor") -> None:
         self.denoiser, self.schedule = denoiser, denoiser.schedule
-        self._call = torch.compile(denoiser.__call__, dynamic=False, backend=backend)
+        # Operations called from C++ take 2 % less of the time; on a GPU that would need the headers of CUDA.
+        options: Options = {"cpp_wrapper": True} if backend == "inductor" else {}
+        self._on_cpu = torch.compile(denoiser.__call__, dynamic=False, backend=backend, options=options)
+        self._elsewhere = torch.compile(denoiser.__call__, dynamic=False, backend=backend)
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Return E[x | x_t], the shape of `x_t` `(B, *)`."""
-        return self._call(x_t, t)
+        return self._on_cpu(x_t, t) if x_t.device.type == "cpu" else self._elsewhere(x_t, t)
