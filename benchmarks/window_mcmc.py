@@ -1,7 +1,7 @@
 """The optimum of the larger systems where the floor may be too low: the posterior of windows, sampled.
 
-    python benchmarks/window_mcmc.py             # an hour on one core; writes results/window_mcmc.csv
-    python benchmarks/window_mcmc.py --only abs  # prints one case
+    python benchmarks/window_mcmc.py             # an hour on one core; writes results/window_mcmc.csv, row by row
+    python benchmarks/window_mcmc.py --only abs  # the rows of one case, or of several
 
 Kalman's covariance along the truth (benchmarks/floor.py) knows neither a second mode nor curvature. Here the posterior
 of the last K observations is sampled (`scoreda.verification.window_posterior`) from a Gaussian about a point that is
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from result_tables import write_table
+from result_tables import update_table
 
 from scoreda.datasets import model_of, observations
 from scoreda.experiments.config import Experiment, load_config
@@ -32,7 +32,6 @@ from scoreda.verification import kalman_floor, window_posterior
 from scoreda.verification.floor import expected_rmse
 
 RESULTS = Path(__file__).parent / "results" / "window_mcmc.csv"
-ORIGIN = "# benchmarks/window_mcmc.py: expected RMSE of the mean of the posterior of the last observations\n"
 SEEDS, CYCLES = (1, 2, 3, 4, 5), 700
 WIDER = {"narrow": 1.0, "wide": 4.0}  # covariances at the start of a window over the floor's
 # case: its file, two lengths of a window, in observations, and cycles from one end to the next
@@ -91,11 +90,9 @@ def row(case: str, length: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=list(CASES), help="one case")
-    only, rows = parser.parse_args().only, []
-    for case, (_, lengths, _) in CASES.items():
-        for length in lengths if only in (None, case) else ():
-            rows.append(row(case, length))
-            print(SHOWN.format(**rows[-1]), flush=True)
-    if only is None:
-        write_table(RESULTS, rows, origin=ORIGIN)
+    parser.add_argument("--only", nargs="+", default=list(CASES), choices=list(CASES), metavar="CASE", help="cases")
+    for case in parser.parse_args().only:
+        for length in CASES[case][1]:
+            found = row(case, length)
+            print(SHOWN.format(**found), flush=True)
+            update_table(RESULTS, [found], lambda row: (row["case"], str(row["window"])))
