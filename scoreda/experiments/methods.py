@@ -201,6 +201,7 @@ class IEnKSSettings(Likely):
     rotate: bool = True
     bundle: Positive | None = None
     multiple: bool = False
+    certainty: Positive | None = None
 
 
 class LocalIEnKSSettings(Likely):

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import brentq
 
 from scoreda.assimilation import assimilate, initial_ensemble, load_state, save_state
-from scoreda.assimilation.baselines import ETKF, LETKF, Adaptive, EnKS, IEnKS, Inflated, LocalIEnKS
+from scoreda.assimilation.baselines import ETKF, LETKF, Adaptive, EnKFN, EnKS, IEnKS, Inflated, LocalIEnKS
 from scoreda.assimilation.baselines.lag import Flow, Lag
 from scoreda.datasets import simulate
 from scoreda.models import AdditiveError, Lorenz63, Lorenz96, UserModel, WithModelError
@@ -106,6 +106,15 @@ def test_that_the_ienks_with_lag_zero_and_one_iteration_is_the_etkf(rotate, infl
 def test_that_the_ienks_is_the_kalman_filter_for_every_lag(lag, multiple):
     for steps, state in enumerate(run(IEnKS(MODEL, lag, multiple=multiple), 5), start=1):
         assert_gaussian(state.ensemble, *smoothed(steps, steps))
+
+
+@pytest.mark.parametrize("certainty", [0.5, 1.0, 3.0])
+def test_that_the_finite_size_ienks_with_lag_zero_is_the_enkf_n_on_a_linear_problem(certainty):
+    smoother = IEnKS(MODEL, 0, iterations=200, tolerance=1e-13, certainty=certainty, rotate=False)
+    expected = run(EnKFN(MODEL, certainty, rotate=False), 4)
+    for found, filtered in zip(run(smoother, 4), expected, strict=True):
+        np.testing.assert_allclose(found.ensemble, filtered.ensemble, atol=1e-8)
+    assert np.abs(expected[0].ensemble - run(ETKF(MODEL), 1)[0].ensemble).max() > 1e-3
 
 
 def test_that_with_single_assimilation_the_start_of_the_window_is_the_kalman_smoother():
@@ -281,9 +290,10 @@ def test_that_the_tapers_drift_with_the_information():
     [
         (IEnKS(RING, lag=6, inflation=1.02), 0.05, 0.20),
         (IEnKS(RING, lag=2, inflation=1.1), 0.2, 0.40),
+        (IEnKS(RING, lag=2, certainty=1.0), 0.2, 0.40),
         (LocalIEnKS(RING, 8.0, lag=2, inflation=1.04), 0.05, 0.25),
     ],
-    ids=["lag 6", "interval .2", "local"],
+    ids=["lag 6", "interval .2", "finite size, without inflation", "local"],
 )
 def test_that_it_tracks_lorenz96(method, interval, rmse):
     rng = np.random.default_rng(37)
@@ -320,6 +330,8 @@ def test_that_an_iterative_filter_beats_the_etkf_on_lorenz63():
         ({"tolerance": 0.0}, "`tolerance` must be positive, got 0.0"),
         ({"bundle": -1e-3}, "`bundle` must be positive, got -0.001"),
         ({"inflation": 0.0}, "`inflation` must be positive, got 0.0"),
+        ({"certainty": 0.0}, "`certainty` must be positive, got 0.0"),
+        ({"certainty": 1.0, "lag": 2, "multiple": True}, "`certainty` goes with single assimilation only"),
     ],
 )
 def test_that_settings_without_a_meaning_are_refused(settings, message):

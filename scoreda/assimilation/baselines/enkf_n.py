@@ -17,7 +17,7 @@ from scipy.optimize import brentq
 
 from scoreda.assimilation.baselines.checks import checked_positive
 from scoreda.assimilation.baselines.ensembles import forecast_and_analyse, rotation
-from scoreda.assimilation.baselines.member_space import Hessian, Weights, whitened_residuals
+from scoreda.assimilation.baselines.member_space import FiniteSizePrior, Hessian, Weights, whitened_residuals
 from scoreda.assimilation.protocol import Info, State, check_ensemble
 from scoreda.models import Model
 from scoreda.observations import Observation
@@ -70,7 +70,7 @@ def prior_precision(Y: np.ndarray, d: np.ndarray, certainty: float = 1.0) -> flo
     """
     lam, U = np.linalg.eigh(Y @ Y.T)
     lam, p = np.maximum(lam, 0), (U.T @ (Y @ d)) ** 2
-    epsilon, c = (certainty * constant for constant in _constants(lam))
+    epsilon, c = FiniteSizePrior.of(lam, certainty)
 
     def slope(zeta: float) -> float:
         """Return twice zeta times the derivative of D: c / (epsilon + |w|^2) is where it vanishes."""
@@ -82,12 +82,3 @@ def prior_precision(Y: np.ndarray, d: np.ndarray, certainty: float = 1.0) -> flo
     low, high = grid[best - 1], grid[best + 1]
     # Beyond the grid the ensemble has lost the truth by more than 1e4 of its standard deviations.
     return float(brentq(slope, low, high, xtol=1e-14) if slope(low) < 0 < slope(high) else grid[best])
-
-
-def _constants(lam: np.ndarray) -> tuple[float, float]:
-    """Return epsilon and c, corrected by the share of the prior in the analysis (1: nothing was observed)."""
-    N = len(lam)
-    epsilon, c = 1 + 1 / N, float(N + 1)
-    share = float(np.mean((N - 1) / (lam + N - 1)))
-    correction = (epsilon * (N - 1) / c) ** (share / 2)
-    return epsilon / correction, c * correction

@@ -8,7 +8,13 @@ import numpy as np
 from scoreda.assimilation.baselines.checks import checked_count, checked_positive
 from scoreda.assimilation.baselines.ensembles import checked_inflation, inflated, rotation
 from scoreda.assimilation.baselines.lag import Flow, Lag, forecast_and_smooth
-from scoreda.assimilation.baselines.member_space import Hessian, Weights, whitened_residuals
+from scoreda.assimilation.baselines.member_space import (
+    FiniteSizePrior,
+    GaussianPrior,
+    Hessian,
+    Weights,
+    whitened_residuals,
+)
 from scoreda.assimilation.protocol import Info, State, check_ensemble
 from scoreda.models import Model
 from scoreda.observations import Observation
@@ -43,11 +49,19 @@ class IEnKS:
         bundle: Spread of the members that derivatives are taken over, as a fraction of the prior's; None takes the
             spread of the posterior (the transform version).
         multiple: Whether observations are assimilated once or several times.
+        certainty: How sure the ensemble is of its spread, as for `EnKFN`. The first term of J is then that filter's,
+            whose precision is found with the minimum (iEnKS-N): inflation for sampling errors is not needed. None takes
+            the ensemble at its word.
+
+    Raises:
+        ValueError: if a setting is out of range, or `certainty` is to go with `multiple`, which would count the prior
+            of a window several times.
 
     Exact when: model and operator are linear: mean and covariance are the Kalman smoother's with the sample covariance,
     after one step.
     Source: Bocquet and Sakov (2014), https://doi.org/10.1002/qj.2236; filter: Sakov et al. (2012),
-    https://doi.org/10.1175/MWR-D-11-00176.1
+    https://doi.org/10.1175/MWR-D-11-00176.1; finite size: Bocquet and Sakov (2012),
+    https://doi.org/10.5194/npg-19-383-2012
     """
 
     name = "ienks"
@@ -63,6 +77,7 @@ class IEnKS:
         rotate: bool = True,
         bundle: float | None = None,
         multiple: bool = False,
+        certainty: float | None = None,
     ) -> None:
         self.model, self.lag = model, checked_count("lag", lag, least=0)
         self.inflation, self.rotate = checked_inflation(inflation), rotate
@@ -70,6 +85,12 @@ class IEnKS:
         self.tolerance = checked_positive("tolerance", tolerance)
         self.bundle = None if bundle is None else checked_positive("bundle", bundle)
         self.multiple = multiple and lag > 1
+        self.certainty = None if certainty is None else checked_positive("certainty", certainty)
+        if self.multiple and self.certainty is not None:
+            raise ValueError(
+                f"`certainty` goes with single assimilation only, got {certainty} and multiple=True. "
+                "Leave one of them out."
+            )
 
     def init(self, ensemble: np.ndarray, time: float = 0.0) -> State:
         """Return the state that starts from `ensemble` `(N, Nx)`; the first windows all start here."""
@@ -118,21 +139,30 @@ class IEnKS:
             seen: What is seen of `E`.
             rng: For the rotation.
         """
-        zeta, w, (d, Y) = len(E) - 1, np.zeros(len(E)), seen
-        C, cost = Hessian.of(Y, zeta), d @ d
+        w, (d, Y) = np.zeros(len(E)), seen
+        prior = self._prior(Y)
+        zeta, cost = prior.precision(w), prior.cost(w) + d @ d
+        C = Hessian.of(Y, zeta)
         step = C.solve(Y @ d)
         for iteration in range(1, self.iterations + 1):
             if iteration == self.iterations or zeta * (step @ step) < self.tolerance**2:
                 break
             d, Y = self._relinearised(E, w + step, C, observe)
-            trial = zeta * ((w + step) @ (w + step)) + d @ d
+            trial = prior.cost(w + step) + d @ d
             if trial <= cost:  # false for the NaN of a model that left its range
-                w, C, cost = w + step, Hessian.of(Y, zeta), trial
+                w, zeta, cost = w + step, prior.precision(w + step), trial
+                C = Hessian.of(Y, zeta)
                 step = C.solve(Y @ d - zeta * w)
             else:
                 step = step / 2
         weights = Weights(w + step, C.transform())
         return (weights.rotated(rotation(len(E), rng)) if self.rotate else weights)(E), iteration
+
+    def _prior(self, Y: np.ndarray) -> GaussianPrior | FiniteSizePrior:
+        """Return the prior of the weights; `Y` `(N, Ny)` is what is seen of the window's own members."""
+        if self.certainty is None:
+            return GaussianPrior(len(Y) - 1)
+        return FiniteSizePrior.of(np.linalg.eigvalsh(Y @ Y.T).clip(0), self.certainty)
 
     def _relinearised(self, E: np.ndarray, w: np.ndarray, C: Hessian, observe: Callable[[np.ndarray], Seen]) -> Seen:
         """Return the mean residual at w, and the derivative by the members from members about w."""

@@ -12,7 +12,7 @@ from scoreda.assimilation.baselines.gaussian import whitener
 from scoreda.assimilation.baselines.kernels import inverse_root
 from scoreda.observations import Observation
 
-__all__ = ["Hessian", "Weights", "whitened_residuals"]
+__all__ = ["FiniteSizePrior", "GaussianPrior", "Hessian", "Weights", "whitened_residuals"]
 
 
 class Weights(NamedTuple):
@@ -59,6 +59,47 @@ class Hessian(NamedTuple):
     def inverse_transform(self) -> np.ndarray:
         """Return its inverse."""
         return self.C @ self.root / np.sqrt(len(self.C) - 1)
+
+
+class GaussianPrior(NamedTuple):
+    """The weights' prior if the ensemble is taken at its word: N(0, I / zeta), zeta = N - 1."""
+
+    zeta: float
+
+    def cost(self, w: np.ndarray) -> float:
+        """Return twice minus the log density, up to a constant."""
+        return self.zeta * float(w @ w)
+
+    def precision(self, w: np.ndarray) -> float:
+        """Return the precision of the Gaussian that is nowhere above the density, up to a factor, and meets it at w."""
+        return self.zeta
+
+
+class FiniteSizePrior(NamedTuple):
+    """The weights' prior of an ensemble that is a sample, cost `c ln(epsilon + |w|^2)`; see `enkf_n`."""
+
+    epsilon: float
+    c: float
+
+    @classmethod
+    def of(cls, lam: np.ndarray, certainty: float) -> "FiniteSizePrior":
+        """Return it for the eigenvalues `lam` `(N,)` of Y Y^T and a multiple of N draws.
+
+        Corrected by the share of the prior in the analysis (1: nothing was observed), by Bocquet et al. (2015), eq. 36.
+        """
+        N = len(lam)
+        epsilon, c = 1 + 1 / N, float(N + 1)
+        share = float(np.mean((N - 1) / (lam + N - 1)))
+        correction = (epsilon * (N - 1) / c) ** (share / 2)
+        return cls(certainty * epsilon / correction, certainty * c * correction)
+
+    def cost(self, w: np.ndarray) -> float:
+        """Return twice minus the log density, up to a constant."""
+        return self.c * float(np.log(self.epsilon + w @ w))
+
+    def precision(self, w: np.ndarray) -> float:
+        """Return the precision of the Gaussian that is nowhere above the density, up to a factor, and meets it at w."""
+        return self.c / (self.epsilon + float(w @ w))
 
 
 def whitened_residuals(E: np.ndarray, obs: Observation) -> tuple[np.ndarray, np.ndarray]:
