@@ -6,10 +6,23 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from scoreda.assimilation import Score4D, assimilate
+from scoreda.assimilation.score.symmetric import Symmetric
+from scoreda.assimilation.score.torch_window import TorchWindow
 from scoreda.assimilation.score.window_prior import LearnedWindowPrior
-from scoreda.datasets import Normaliser
+from scoreda.datasets import Climatology, Normaliser, simulate
 from scoreda.diffusion import EDM, ConvNet1d, KarrasDenoiser, Prior
-from scoreda.observations import EveryNth, Identity, Sites
+from scoreda.models import Lorenz96, UserModel
+from scoreda.observations import (
+    Elementwise,
+    EveryNth,
+    GaussianError,
+    Identity,
+    Network,
+    Observation,
+    Sites,
+    UserOperator,
+)
 
 X = np.arange(-4, 12, 2) / 2  # exact in single precision, normalised too
 
@@ -49,12 +62,12 @@ def test_that_the_curvature_of_the_prior_is_that_of_the_host_for_tensors():
 
 
 class OnDevice(TorchDispatchMode):
-    """Refuses tensors of another device."""
+    """Refuses tensors of another device; numbers of the host, of no axis, are arguments of a kernel."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         tensors = [leaf for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, torch.Tensor)]
-        assert {tensor.device.type for tensor in tensors} == {"meta"}
+        assert {tensor.device.type for tensor in tensors if tensor.ndim} <= {"meta"}
         return out
 
 
@@ -70,3 +83,64 @@ def test_that_regular_sites_of_a_tensor_take_nothing_from_the_host(operator):
 def test_that_other_sites_of_a_tensor_are_those_of_an_array(sites):
     E = np.random.default_rng(0).normal(size=(2, 9))
     np.testing.assert_array_equal(Sites(9, sites)(torch.from_numpy(E)), E[:, sites])
+
+
+def test_that_a_window_on_a_device_takes_nothing_from_the_host():
+    meta = torch.device("meta")
+    kinds = [EveryNth(9, 3), Elementwise(Identity(9), "arctan"), UserOperator(torch.cos, 9, 9)]
+    seen = zip((0.05, 0.1, 0.2, 0.25), [kinds[0], *kinds], strict=True)
+    past = [Observation(time, np.zeros(h.size), h, GaussianError(1 + np.arange(h.size), h.size)) for time, h in seen]
+    window, nodes = TorchWindow(Lorenz96(9), 0.0, past, meta), torch.empty(5, 9, dtype=torch.float64, device=meta)
+    with OnDevice():
+        here = window.linearise(nodes)
+        assert [part.shape for part in here] == [(), (9,), (9, 9), (9, 9)]
+        assert window.move(nodes, nodes[0]).shape == window.extend(nodes[:1]).shape == (5, 9)
+        assert window.misfit(nodes[None]).shape == (1,) and window.gaps(nodes[None]).shape == (1, 4, 9)
+
+
+# What goes wrong in torch is what goes wrong in NumPy
+
+
+@pytest.mark.parametrize(("library", "matrix"), [(np, np.eye(2)), (torch, torch.eye(2))])
+def test_that_eigenvalues_that_are_not_found_are_the_same_error_in_both_libraries(monkeypatch, library, matrix):
+    def fails(S):
+        raise library.linalg.LinAlgError("no convergence")
+
+    monkeypatch.setattr(library.linalg, "eigh", fails)
+    with pytest.raises(np.linalg.LinAlgError, match="no convergence"):
+        Symmetric.of(matrix, floor=0.0)
+
+
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_that_a_search_that_diverges_is_recorded_on_every_device(device):
+    known = Lorenz96(8)
+    twin = simulate(known, Network(Identity(8), GaussianError(1.0, 8), interval=known.dt), 3, seed=1, spinup=1.0)
+    model = UserModel(
+        lambda E: E * np.nan, 8, known.dt,
+        tangent=lambda x, dX: (x * np.nan, dX * np.nan), torch_function=lambda x: x * torch.nan,
+    )  # fmt: skip
+    method = Score4D(model, Climatology(np.zeros(8), np.eye(8), np.zeros((2, 8))), device=device)
+    run = assimilate(twin, method, np.zeros((5, 8)), np.random.default_rng(0))
+    assert run.attrs["diverged"] == 0
+
+
+WEIGHTS = np.random.default_rng(1).normal(size=(3, 8))
+OF_ARRAYS = {
+    "matrix": lambda E: E @ WEIGHTS.T,
+    "ufunc": lambda E: np.sin(E)[..., :3],
+    "array": lambda E: np.asarray(E)[..., :3],
+    "method": lambda E: E.astype(float)[..., :3],
+}
+
+
+@pytest.mark.filterwarnings("ignore:__array_wrap__")
+@pytest.mark.parametrize("function", OF_ARRAYS.values(), ids=OF_ARRAYS)
+def test_that_an_operator_for_arrays_alone_is_refused_on_a_device_with_the_fix(function):
+    operator = UserOperator(function, 8, 3, tangent=lambda x, dX: dX @ WEIGHTS.T)
+    obs = Observation(0.05, np.zeros(3), operator, GaussianError(1.0, 3))
+    climate = Climatology(np.zeros(8), np.eye(8), np.zeros((2, 8)))
+    rng, E = np.random.default_rng(0), np.random.default_rng(1).normal(size=(5, 8))
+    on_host, on_device = (Score4D(Lorenz96(8), climate, device=device) for device in (None, "cpu"))
+    assert np.isfinite(on_host.step(on_host.init(E), obs, rng)[0].ensemble).all()
+    with pytest.raises(ValueError, match="must take torch tensors .* no `device`"):
+        on_device.step(on_device.init(E), obs, rng)

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 from scoreda.observations.arrays import Array, library
 
 __all__ = ["Symmetric"]
@@ -15,8 +17,16 @@ class Symmetric(NamedTuple):
 
     @classmethod
     def of(cls, S: Array, floor: float) -> "Symmetric":
-        """Decompose `S`, symmetrised; eigenvalues below `floor` are raised to it."""
-        w, Q = library(S).linalg.eigh((S + S.T) / 2)
+        """Decompose `S`, symmetrised; eigenvalues below `floor` are raised to it.
+
+        Raises:
+            numpy.linalg.LinAlgError: in both libraries, if no eigenvalues are found, as where `S` is not finite.
+        """
+        linalg = library(S).linalg
+        try:
+            w, Q = linalg.eigh((S + S.T) / 2)
+        except linalg.LinAlgError as error:  # torch's own is a RuntimeError
+            raise np.linalg.LinAlgError(str(error)) from error
         return cls(w.clip(floor), Q)
 
     @property

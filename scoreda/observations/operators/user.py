@@ -5,7 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from scoreda.observations.arrays import library
+
 __all__ = ["UserOperator"]
+
+NO_TENSORS = (
+    "the function of the operator must take torch tensors to run on a device, but fails on one ({}). "
+    "Write it with operations that arrays and tensors share, or stay in NumPy: no `device`, and a prior on the CPU."
+)
 
 
 class UserOperator:
@@ -13,7 +20,7 @@ class UserOperator:
 
     Args:
         function: For NumPy arrays; if it works on torch tensors too, the derivative comes from autograd when none is
-            given.
+            given, and methods can run it on a device.
         state_size: Nx.
         size: Ny.
         tangent: Optional `(x, dX) -> (M, Ny)`.
@@ -39,10 +46,24 @@ class UserOperator:
             raise ValueError(f"`locations` must have shape ({size},), got {self.locations.shape}.")
 
     def __call__(self, E: Any) -> Any:
-        """Apply the function; ValueError if it returns another number of values than `size`."""
-        y = self.function(E)
+        """Apply the function.
+
+        Raises:
+            ValueError: if it returns another number of values than `size`, or does not take the tensor it is given.
+        """
+        y = self.function(E) if library(E) is np else self._of_tensor(E)
         if y.shape[-1] != self.size:
             raise ValueError(f"the operator returned {y.shape[-1]} values, but size={self.size}. Correct `size`.")
+        return y
+
+    def _of_tensor(self, E: Any) -> Any:
+        """Apply the function to a tensor; ValueError if it does not take one."""
+        try:
+            y = self.function(E)
+        except (TypeError, AttributeError, RuntimeError) as error:
+            raise ValueError(NO_TENSORS.format(error)) from error
+        if library(y) is np:
+            raise ValueError(NO_TENSORS.format("it returns a NumPy array"))
         return y
 
     def tangent(self, x: np.ndarray, dX: np.ndarray) -> np.ndarray:
