@@ -442,7 +442,11 @@ def test_that_a_device_that_is_not_there_is_refused(refuses):
     refuses(["train", "t.yaml", "--out", "p", "--device", "cuda:1"], "device 'cuda:1' is not there")
     for words in (ASSIMILATE, ["train", "t.yaml", "--out", "p"], ["demo"], ["bench", "e.yaml"]):
         refuses([*words, "--dry-run", "--device", "cuda"], "device 'cuda' is not there")
-    refuses([*ASSIMILATE, "--device", "gpu"], "unknown device 'gpu'. Use auto, cpu, cuda, cuda:1 or mps.")
+
+
+@pytest.mark.parametrize("name", ["gpu", "mps", "cuda:"])
+def test_that_a_device_without_double_precision_or_of_another_name_is_refused(refuses, name):
+    refuses([*ASSIMILATE, "--device", name], f"unknown device '{name}'. Use auto, cpu, cuda or cuda:1.")
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def _bench(args: argparse.Namespace) -> None:
     if args.list:
         cells = [(config.name, *cell) for config in configs for cell in config.cells()]
         print("\n".join(f"{name} {case} {method} seed{seed}" for name, case, method, seed in cells))
-    elif not any([_dry(args, config) for config in configs]):
+    elif not any([_dry(args, config, _memory(args, math.inf)) for config in configs]):
         _run_bench(args, configs)
 
 
@@ -134,7 +134,7 @@ def _run_bench(args: argparse.Namespace, configs: Sequence[Any]) -> None:
     outs = [Path(args.out) / config.name if len(configs) > 1 else Path(args.out) for config in configs]
     jobs = list(zip(configs, outs, strict=True))
     with executor(args.workers, args.scheduler) as execute:
-        tables = run_experiments(jobs, _device(args), args.overwrite, execute)
+        tables = run_experiments(jobs, _device(args), args.overwrite, execute, _memory(args, math.inf))
     for out, rows in zip(outs, tables, strict=True):
         write_report(out)
         _show(rows, out)

@@ -12,6 +12,8 @@ __all__ = ["Command", "parse"]
 
 Command = Callable[[argparse.Namespace], None]
 
+RUNS_WITHIN = "a run that takes more is streamed to its file, the network evaluated in tiles"
+
 
 def parse(argv: Sequence[str] | None, commands: Mapping[str, Command]) -> argparse.Namespace:
     """Parse a command line, with every `key.sub=value` for an override; `command` of the result is what to call.
@@ -96,7 +98,7 @@ def _assimilate(commands: Any) -> None:
     _add_config(assimilate)
     _add_out(assimilate)
     _add_resume(assimilate)
-    _add_memory(assimilate, "a run that takes more is streamed to its file, the network evaluated in tiles")
+    _add_memory(assimilate, RUNS_WITHIN)
     _add_device(assimilate)
 
 
@@ -136,6 +138,7 @@ def _bench(commands: Any) -> None:
     where.add_argument("--workers", type=int, default=0, metavar="N", help="processes on this machine (default: none)")
     where.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler, such as tcp://host:8786")
     _add_overwrite(bench)
+    _add_memory(bench, f"for each process; {RUNS_WITHIN}")
     _add_device(bench)
 
 
@@ -173,7 +176,7 @@ def _add_out(parser: argparse.ArgumentParser, default: str | None = None, what: 
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
 
 
 def _add_memory(parser: argparse.ArgumentParser, note: str) -> None:

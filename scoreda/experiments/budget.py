@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scoreda.errors import ScoredaError
 from scoreda.experiments.case import Case
-from scoreda.experiments.memory import AS_FILE, IN_SAMPLER, LIBRARIES, TORCH, readable, tiles_in_words, weights_bytes
+from scoreda.experiments.memory import (
+    AS_FILE,
+    IN_SAMPLER,
+    LIBRARIES,
+    TORCH,
+    network_bytes,
+    readable,
+    tiles_in_words,
+    weights_bytes,
+)
 from scoreda.experiments.tuning import trials_of
 
 if TYPE_CHECKING:
@@ -81,18 +90,21 @@ UNLIMITED = Budget({})
 
 
 def budgets(config: "Experiment", memory: float, prior: "Prior | None") -> Iterator[tuple[str, str, Budget]]:
-    """Yield case, method and how its cells are run within `memory` bytes; errors are those of `budget_of`."""
+    """Yield case, method and how its cells are run within `memory` bytes, counted even if these are infinite.
+
+    Errors are those of `budget_of`.
+    """
     load = None if prior is None else partial(lambda loaded: loaded, prior)
     for name, case in config.cases.items():
         cycles = case.length or _cycles_of_file(case)
         for method in case.methods:
-            yield name, method, budget_of(case, method, cycles, memory, load)
+            yield name, method, _planned(case, method, cycles, memory, load)
 
 
 def budget_of(
     case: Case, method: str, cycles: int, memory: float, prior: "Callable[[], Prior] | None" = None
 ) -> Budget:
-    """Return how a cell is run within `memory` bytes.
+    """Return how a cell is run within `memory` bytes; without a limit nothing is counted.
 
     Args:
         case: Of the cell.
@@ -104,8 +116,11 @@ def budget_of(
     Raises:
         ScoredaError: if the libraries and what the method computes with, or one tile of the network, do not fit.
     """
-    if math.isinf(memory):
-        return UNLIMITED
+    return UNLIMITED if math.isinf(memory) else _planned(case, method, cycles, memory, prior)
+
+
+def _planned(case: Case, method: str, cycles: int, memory: float, prior: "Callable[[], Prior] | None") -> Budget:
+    """Return how a cell is run, and what it takes, as `budget_of` does."""
     run, parts = run_bytes(case, method, cycles), _libraries(prior) | _fixed(case, method)
     in_memory = {"the twin": _twin_bytes(case, cycles), "the run": run}
     learned = prior is not None and _learned(case, method)
@@ -182,14 +197,20 @@ def _learned(case: Case, method: str) -> bool:
 def _with_network(
     budget: Budget, memory: float, what: str, prior: "Prior", size: int, batch: int, differentiated: bool = False
 ) -> Budget:
-    """Return a budget with what is left of it for the network, which is given `batch` states of `size` points."""
+    """Return a budget with what is left of it for the network, which is given `batch` states of `size` points.
+
+    Without a limit the network is counted as a whole.
+    """
     # Twice: one is kept to be sampled for the report, another by the process that runs the cells.
     budget = budget._replace(parts=budget.parts | {"the weights": 2.0 * weights_bytes(prior)})
     _check(budget, memory, what)
-    left = memory - budget.bytes
+    left, shape = memory - budget.bytes, (prior.channels or 1, size)
+    if math.isinf(left):
+        whole = network_bytes(prior, batch, shape, differentiated)
+        return budget._replace(parts=budget.parts | {"the network": whole})
     try:
         network = prior.within(int(left)).denoiser.network
-        tiling = network.tiling((prior.channels or 1, size), prior.dtype.itemsize, differentiated)  # type: ignore[operator]
+        tiling = network.tiling(shape, prior.dtype.itemsize, differentiated)  # type: ignore[operator]
     except ValueError as error:
         raise ScoredaError(f"{what}: {error} All else takes {budget}. Give more --memory.") from error
     states = min(tiling.members, batch)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from scoreda.experiments.budget import budgets, prior_within, run_bytes
 from scoreda.experiments.config import Experiment, Training, resolved
-from scoreda.experiments.memory import LIBRARIES
 from scoreda.experiments.memory import readable as _size
 from scoreda.experiments.tuning import number_of_finals, trials_of
 from scoreda.experiments.yaml_source import dump
@@ -18,7 +17,10 @@ __all__ = ["describe"]
 
 
 def describe(config: Experiment | Training, memory: float = math.inf) -> str:
-    """Return the resolved configuration, and what running it within `memory` bytes takes as YAML comments below."""
+    """Return the resolved configuration, and what running it within `memory` bytes takes as YAML comments below.
+
+    What it takes is that of one process, the libraries counted.
+    """
     lines = _of_training(config, memory) if isinstance(config, Training) else _of_experiment(config, memory)
     return dump(resolved(config)) + "".join(f"# {line}\n" for line in lines)
 
@@ -41,10 +43,7 @@ def _of_experiment(config: Experiment, memory: float) -> Iterator[str]:
         first = f"{len(list(trials.cells()))} cells of up to {tuning.cycles} cycles"
         yield f"tuning: {first}, then {number_of_finals(config)} of up to {tuning.final_cycles}, before that"
     prior = _prior(config)
-    if math.isinf(memory):
-        yield f"memory: about {_size(LIBRARIES + max(runs))} for each worker"
-    else:
-        yield from _within(memory, config, prior)
+    yield from _within(memory, config, prior)
     if prior is not None:
         yield f"prior: {config.prior}, {sum(p.numel() for p in prior.denoiser.parameters()):,} parameters"
 

@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scoreda.errors import ScoredaError
-from scoreda.experiments.memory import draws_within
+from scoreda.experiments.memory import draws_unlimited, draws_within
 
 __all__ = ["describe_samples", "points_along_axes", "write_samples"]
-
-NO_BUDGET = 10**18
 
 
 def write_samples(
@@ -57,7 +55,8 @@ def describe_samples(prior: str, number: int, size: Sequence[int], memory: int |
 
     _check_numbers(number, size, 0)
     loaded = load_prior(prior)
-    draws = draws_within(loaded, number, points_along_axes(size, loaded.dimensions), memory or NO_BUDGET)
+    points = points_along_axes(size, loaded.dimensions)
+    draws = draws_unlimited(loaded, number, points) if memory is None else draws_within(loaded, number, points, memory)
     return "".join(f"# {line}\n" for line in draws.lines())
 
 

@@ -12,10 +12,10 @@ import yaml
 from scoreda.assimilation import LETKF, assimilate, initial_ensemble
 from scoreda.cli import main
 from scoreda.datasets import Normaliser, observations, open_dataset, simulate
-from scoreda.diffusion import EDM, ConvNet1d, KarrasDenoiser, Prior, save_prior
+from scoreda.diffusion import EDM, MLP, ConvNet1d, KarrasDenoiser, Prior, save_prior
 from scoreda.errors import ScoredaError
-from scoreda.experiments import scores
-from scoreda.experiments.budget import budget_of, run_bytes
+from scoreda.experiments import cells, scores, streaming
+from scoreda.experiments.budget import MATRICES, budget_of, run_bytes
 from scoreda.experiments.cells import generator, parts_of
 from scoreda.experiments.config import Experiment
 from scoreda.experiments.folder import RunFolder
@@ -174,15 +174,66 @@ def test_that_a_dry_run_tells_the_plan(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("command", ["assimilate", "bench"])
 @pytest.mark.parametrize(
     ("memory", "why"), [("300MB", r"too little .* Give --memory 47\dMB"), ("0", "too little"), ("8XB", "no amount")]
 )
-def test_that_a_budget_that_cannot_be_kept_is_refused_before_anything_is_written(tmp_path, capsys, memory, why):
+def test_that_a_budget_that_cannot_be_kept_is_refused_before_anything_is_written(
+    tmp_path, capsys, command, memory, why
+):
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(settings({"letkf": LETKF_2})))
-    words = ["assimilate", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "out"), "--memory", memory]
+    words = [command, str(tmp_path / "c.yaml"), "--out", str(tmp_path / "out"), "--memory", memory]
     assert main(words) == 2
     assert re.search(why, capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
+
+
+def said_by(capsys, *words):
+    assert main([str(word) for word in words]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["assimilate", "bench"])
+def test_that_a_dry_run_without_a_budget_counts_what_one_with_a_budget_does(tmp_path, capsys, command):
+    given = learned(tmp_path)
+    given["cases"]["one"]["methods"] |= {"s4d": {"kind": "score4d", "window": 3}, "letkf": LETKF_2}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(given))
+    words = command, tmp_path / "c.yaml", "--out", tmp_path / "out", "--dry-run"
+    without, within = (said_by(capsys, *words, *more).splitlines() for more in ([], ["--memory", "1TB"]))
+    told = [line for line in without if line.startswith("# memory: ")]
+    assert told == [line for line in within if line.startswith("# memory: ")] and len(told) == 1
+    assert " of the network" in told[0] and "# one, coupled, network" not in "\n".join(without)
+
+
+def test_that_a_dry_run_without_a_budget_counts_the_matrices_of_a_method(tmp_path, capsys):
+    coupled = {"kind": "coupled_score_filter", "radius": 4.0, "learned": 0.0}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(settings({"m": coupled}, size=3000)))
+    said = said_by(capsys, "assimilate", tmp_path / "c.yaml", "--out", tmp_path / "out", "--dry-run")
+    matrices = MATRICES["coupled_score_filter"] * 8 * 3000**2 / 1e6
+    assert matrices < float(re.search(r"([\d.]+) MB of the method", said)[1]) < 1.05 * matrices
+
+
+@pytest.mark.parametrize(("method", "states"), [(COUPLED, 5), ({"kind": "score4d"}, 8)])
+def test_that_a_dry_run_counts_a_network_that_is_not_local(tmp_path, capsys, method, states):
+    width, layers = 16, 2
+    prior = Prior(KarrasDenoiser(MLP(8, width, layers), EDM()), Normaliser(2.3, 3.6))
+    save_prior(tmp_path / "prior", prior)
+    given = settings({"m": method})
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(given | {"prior": str(tmp_path / "prior")}))
+    words = "assimilate", tmp_path / "c.yaml", "--out", tmp_path / "out", "--dry-run"
+    told = re.search(r"# memory: at most .* ([\d.]+) kB of the network", said_by(capsys, *words))
+    assert float(told[1]) * 1e3 >= 4 * states * width * layers
+
+
+def test_that_every_cell_of_a_bench_stays_within_its_budget(tmp_path, monkeypatch):
+    given, streamed = settings({"letkf": LETKF_2}, seeds=[1, 2]), []
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(given))
+    monkeypatch.setattr(cells, "streamed", lambda *args: streamed.append(args) or streaming.streamed(*args))
+    words = ["bench", str(tmp_path / "c.yaml"), "--device", "cpu", "--out"]
+    assert main([*words, str(tmp_path / "held")]) == 0 and not streamed
+    memory = budget_that_streams(Experiment.model_validate(given))
+    assert main([*words, str(tmp_path / "within"), "--memory", f"{memory / 1e6}MB"]) == 0 and len(streamed) == 2
+    assert (tmp_path / "held/scores.csv").read_bytes() == (tmp_path / "within/scores.csv").read_bytes()
 
 
 def test_that_a_budget_too_small_for_a_tile_is_refused(tmp_path, capsys):

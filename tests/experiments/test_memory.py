@@ -8,9 +8,9 @@ import torch
 
 from scoreda.cli import main
 from scoreda.datasets import Normaliser, open_dataset
-from scoreda.diffusion import EDM, ConvNet1d, KarrasDenoiser, Prior, load_prior, save_prior
+from scoreda.diffusion import EDM, MLP, ConvNet1d, KarrasDenoiser, Prior, load_prior, save_prior
 from scoreda.errors import ScoredaError
-from scoreda.experiments.memory import draws_within, parse_size
+from scoreda.experiments.memory import draws_unlimited, draws_within, parse_size
 
 
 def make_prior():
@@ -54,6 +54,25 @@ def test_that_samples_within_a_budget_are_the_samples(tmp_path, capsys):
     assert not (tmp_path / "none.nc").exists()
     with open_dataset(tmp_path / "all.nc") as whole, open_dataset(tmp_path / "tiled.nc") as tiled:
         np.testing.assert_allclose(tiled["sample"], whole["sample"], atol=1e-3)
+
+
+def test_that_without_a_budget_the_network_is_told_as_a_whole_whatever_it_is(tmp_path, capsys):
+    width, layers = 16, 2
+    save_prior(tmp_path, Prior(KarrasDenoiser(MLP(8, width, layers), EDM()), Normaliser(0.0, 1.0)))
+    words = ["sample", str(tmp_path), "--number", "20", "--size", "8", "--out", str(tmp_path / "f.nc")]
+    assert main([*words, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "# states: (20, 1, 8), 20 at a time\n# network: as a whole\n" in said
+    assert float(re.search(r"([\d.]+) kB of the network", said)[1]) * 1e3 >= 4 * 20 * width * layers
+    assert main([*words, "--dry-run", "--memory", "8GB"]) == 2
+    assert "cannot be evaluated in tiles" in capsys.readouterr().err
+    assert main([*words, "--quiet", "--device", "cpu"]) == 0
+
+
+def test_that_without_a_budget_a_local_network_is_counted_as_with_a_large_one():
+    prior = load_prior("lorenz96")
+    without, within = draws_unlimited(prior, 2000, (40,)), draws_within(prior, 2000, (40,), 10**15)
+    assert without == within._replace(for_network=0, tiling=None)
 
 
 def test_that_states_that_do_not_fit_are_refused_with_what_they_take(tmp_path, capsys):
