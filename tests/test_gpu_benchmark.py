@@ -25,7 +25,7 @@ from scoreda.diffusion import Compiled
 
 SCRIPT = Path(gpu.__file__)
 CPU = torch.device("cpu")
-TINY = Sizes(16, 64, (2,), 1, 2, compiled=False)
+TINY = Sizes(16, 64, (2,), 1, 2)
 
 
 def generator(seed=0):
@@ -191,6 +191,85 @@ def test_that_products_and_convolutions_are_in_one_precision_and_the_settings_co
     assert settings() == before == ("highest", True)
 
 
+# What is written
+
+
+def only(monkeypatch, *works):
+    """Leave only some works, in tiny sizes, on a machine that has both devices."""
+    for name in ("ceilings", "forward_passes", "lorenz96", "cycles_of_score4d", "analyses"):
+        if getattr(gpu, name) not in works:
+            monkeypatch.setattr(gpu, name, lambda device, sizes: [])
+    monkeypatch.setattr(gpu, "FULL", dict(cpu=TINY, cuda=TINY))
+
+
+def written(folder):
+    with open(folder / "gpu.csv", newline="") as file:
+        return {(row["work"], row["unit"]): row for row in csv.DictReader(file)}
+
+
+ONE, OTHER = (analyses.title(N, "float32") for N in (16, 64))
+
+
+def measures(*works, cut=False):
+    """Stands for the works of a GPU and of a processor: a thousand members a second there, ten here."""
+
+    def figures(device, sizes):
+        for work in works:
+            yield Figure(work, "members/s", {"cuda": 1000.0, "cpu": 10.0}[device.type])
+        if cut and device.type == "cuda":
+            raise KeyboardInterrupt
+
+    return figures
+
+
+@pytest.fixture
+def gpu_csv(monkeypatch, tmp_path):
+    monkeypatch.setattr(gpu, "RESULTS", tmp_path / "gpu.csv")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    return tmp_path
+
+
+def test_that_the_columns_of_one_device_are_measured_beside_those_of_the_other(monkeypatch, gpu_csv):
+    monkeypatch.setattr(gpu, "measured", measures(ONE, OTHER))
+    gpu.main(["--device", "cpu"])
+    before = written(gpu_csv)
+    assert {before[work, "members/s"]["cuda"] for work in (ONE, OTHER)} == {"not measured"}
+    assert before[gpu.LAST, ""]["cuda"] == "not measured"
+    monkeypatch.setattr(gpu, "measured", measures(OTHER, ONE))
+    gpu.main(["--device", "cuda"])
+    after = written(gpu_csv)
+    assert after.keys() == before.keys() and list(after)[-1] == (gpu.LAST, "")
+    assert [(after[work, "members/s"]["cpu"], after[work, "members/s"]["cuda"]) for work in (ONE, OTHER)] == [
+        ("10", "1000")
+    ] * 2
+    assert after[gpu.LAST, ""]["cuda"] == "16 members"
+
+
+def test_that_a_call_that_is_cut_short_leaves_what_it_has_and_what_was_there(monkeypatch, gpu_csv):
+    monkeypatch.setattr(gpu, "measured", measures(ONE, OTHER))
+    gpu.main([])
+    monkeypatch.setattr(gpu, "measured", measures("new", cut=True))
+    before = written(gpu_csv)
+    with pytest.raises(KeyboardInterrupt):
+        gpu.main([])
+    assert written(gpu_csv) == before | {
+        ("new", "members/s"): before[ONE, "members/s"] | dict(work="new", cpu="not measured")
+    }
+
+
+def test_that_a_share_stays_with_its_cell():
+    known = [dict(work="w", unit="u", cpu="5", cpu_share="50 %", cuda="7", cuda_share="70 %")]
+    rows = [dict(work="w", unit="u", cpu="not measured", cpu_share="", cuda="8", cuda_share="")]
+    assert gpu.beside(rows, known) == [dict(work="w", unit="u", cpu="5", cpu_share="50 %", cuda="8", cuda_share="")]
+
+
+def test_that_a_gpu_that_is_not_there_is_refused_and_nothing_is_written(monkeypatch, gpu_csv, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match="2"):
+        gpu.main(["--device", "cuda"])
+    assert "sees no GPU" in capsys.readouterr().err and not list(gpu_csv.iterdir())
+
+
 # What fails
 
 
@@ -200,13 +279,10 @@ def fails(device, N, kind):
 
 def test_that_a_way_that_fails_costs_its_own_rows_only_and_the_table_is_written(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(analyses.WAYS, "float32", analyses.Way(fails, "float32"))
-    for others in ("ceilings", "forward_passes", "cycles_of_score4d", "lorenz96"):
-        monkeypatch.setattr(gpu, others, lambda device, sizes: [])
-    monkeypatch.setattr(gpu, "FULL", dict(cpu=TINY, cuda=TINY))
+    only(monkeypatch, gpu.analyses)
     monkeypatch.setattr(gpu, "RESULTS", tmp_path / "gpu.csv")
     gpu.main([])
-    with open(tmp_path / "gpu.csv") as file:
-        cells = {(row["work"], row["unit"]): row["cpu"] for row in csv.DictReader(file)}
+    cells = {key: row["cpu"] for key, row in written(tmp_path).items()}
     assert cells["analysis, 2 members, float32", "members/s"] == "failed: CUDA out of memory."
     assert float(cells["analysis, 2 members, bfloat16", "members/s"]) > 0
     assert "cpu | analysis, 2 members, float32 | members/s | failed: CUDA out of memory." in capsys.readouterr().err
@@ -282,3 +358,14 @@ def test_that_a_gpu_computes_in_tf32_too_and_every_precision_has_its_ceiling():
     for device in map(torch.device, gpu.DEVICES):
         ceilings = {task.work for task in works.ceilings(device, TINY)}
         assert {meters.product(analyses.WAYS[name].kind) for name in analyses.OF_DEVICE[device.type]} <= ceilings
+
+
+@pytest.mark.parametrize("device", gpu.DEVICES)
+def test_that_what_takes_long_to_compile_is_tried_with_few_members_and_before_the_graphs(device):
+    sizes = TINY._replace(members=(2, 4, 8), compiled=(4,))
+    tasks = [task.work for task in analyses.analyses(torch.device(device), sizes)]
+    fused = [work for work in tasks if work.endswith("compiled")]
+    assert fused == [analyses.title(4, way) for way in analyses.OF_DEVICE[device] if "compiled" in way] != []
+    assert len(tasks) == 3 * (len(analyses.OF_DEVICE[device]) - len(fused)) + len(fused)
+    if device == "cuda":
+        assert tasks[-4:] == [fused[-1], *(analyses.title(N, "bfloat16, one graph") for N in (2, 4, 8))]

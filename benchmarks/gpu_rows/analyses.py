@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,10 +22,14 @@ Run = Callable[[np.ndarray, torch.Generator], np.ndarray]
 def analyses(device: torch.device, sizes: Sizes) -> Iterator[Task]:
     """Yield the ways, each at every number of members; the eager ones first, which the others are compared with."""
     y, known = observations(), Known({}, {})
-    for name in OF_DEVICE[device.type]:
-        for N in sizes.members:
-            if sizes.compiled or WAYS[name].make is not compiled:
-                yield Task(title(N, name), "members/s", partial(figures, device, sizes.turns, N, name, y, known))
+    for name, N in ways(device.type, sizes):
+        yield Task(title(N, name), "members/s", partial(figures, device, sizes.turns, N, name, y, known))
+
+
+def ways(kind_of_device: str, sizes: Sizes) -> Iterator[tuple[str, int]]:
+    """Yield the ways of a device, each with the members that it is tried with."""
+    for name in OF_DEVICE[kind_of_device]:
+        yield from product([name], sizes.compiled if WAYS[name].make is compiled else sizes.members)
 
 
 def title(N: int, way: str) -> str:
@@ -144,7 +149,7 @@ WAYS = {
 # A failed capture may leave traces, so graphs are last.
 OF_DEVICE = {
     "cpu": ("float32", "bfloat16", "float32, compiled", "bfloat16, compiled"),
-    "cuda": ("float32", "tf32", "bfloat16", "bfloat16, one graph"),
+    "cuda": ("float32", "tf32", "bfloat16", "bfloat16, compiled", "bfloat16, one graph"),
 }
 
 

@@ -25,7 +25,7 @@ class Sizes(NamedTuple):
     members: tuple[int, ...]
     turns: int
     window: int = 60
-    compiled: bool = True  # whether 20 s of compiling for every size of an ensemble are worth it
+    compiled: tuple[int, ...] = ()  # those of the members for which 20 s of compiling are worth it
 
 
 class Figure(NamedTuple):
