@@ -37,6 +37,9 @@ RESULTS = Path(__file__).parent / "results" / "optimum.csv"
 ORIGIN = "# benchmarks/optimum.py: regularised bootstrap particle filters, first cycles of the benchmark's twins\n"
 
 
+YES_NO = {True: "yes", False: "no"}
+
+
 class Setting(NamedTuple):
     """What is tried, on how many scored cycles of each of the first seeds."""
 
@@ -45,6 +48,8 @@ class Setting(NamedTuple):
     shrinkage: bool
     cycles: int
     seeds: int = 5
+    threshold: float = 1.0
+    duplicates_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,12 @@ def shrunk(cycles: int, *tried: tuple[int, float], seeds: int = 5) -> tuple[Sett
     return tuple(Setting(members, bandwidth, True, cycles, seeds) for members, bandwidth in tried)
 
 
+def rarely(cycles: int, *tried: tuple[int, float]) -> tuple[Setting, ...]:
+    """Return settings that resample below a tenth of the members and move duplicates only: members and bandwidths."""
+    return tuple(Setting(members, bandwidth, False, cycles, 5, 0.1, True) for members, bandwidth in tried)
+
+
+RARELY = rarely(1000, (1000, 0.2), (4000, 0.2), (4000, 0.1), (16_000, 0.1), (16_000, 0.05))
 # Long runs of wide kernels, to which steps to narrow ones, paired on fewer cycles, are added.
 LORENZ63 = plain(1000, (1000, 0.2), (4000, 0.1), (16_000, 0.05)) + plain(20_000, (1000, 0.2))
 PLANS = [
@@ -78,9 +89,12 @@ PLANS = [
         + plain(8000, (16_000, 0.05))
         + plain(1000, (4000, 0.2))
         + plain(20_000, (4000, 0.2))
-        + plain(1000, (16_000, 0.05), seeds=40),
+        + plain(1000, (16_000, 0.05), seeds=40)
+        + RARELY,
     ),
-    Plan("lorenz63", "wiljes2017", 200, LORENZ63 + plain(1000, (64_000, 0.025))),
+    Plan(
+        "lorenz63", "wiljes2017", 200, LORENZ63 + plain(1000, (64_000, 0.025)) + RARELY + rarely(1000, (64_000, 0.05))
+    ),
     Plan(
         "ten_variables",
         "ten_sparse",
@@ -136,7 +150,8 @@ def errors(plan: Plan, setting: Setting, seed: int) -> np.ndarray:
     config = load_config(Experiment, find_config(plan.file), [f"cases.{plan.case}.cycles={cycles}"])
     twin, initial = twin_of_seed(config, plan.case, seed), config.cases[plan.case].initial
     rng = np.random.default_rng([seed, setting.members])
-    method = BootstrapPF(config.cases[plan.case].model.build(), setting.bandwidth, setting.shrinkage)
+    resampling = setting.bandwidth, setting.shrinkage, setting.threshold, setting.duplicates_only
+    method = BootstrapPF(config.cases[plan.case].model.build(), *resampling)
     state = method.init(initial_ensemble(twin, setting.members, initial.kind, initial.std, rng=rng))
     found = []
     for obs, truth in zip(observations(twin), twin["truth"].values, strict=True):
@@ -172,7 +187,10 @@ def rows_of(plan: Plan, known: Known) -> Iterator[dict[str, Any]]:
     for setting, score in found.items():
         yield dict(
             case=plan.case,
-            **setting._asdict() | dict(shrinkage="yes" if setting.shrinkage else "no"),
+            **{
+                name: YES_NO.get(value, value) if isinstance(value, bool) else value
+                for name, value in setting._asdict().items()
+            },
             rmse=f"{score.rmse.mean():.4f}",
             standard_error=f"{standard_error(score.rmse):.4f}",
             rms=f"{score.rms:.4f}",
@@ -202,7 +220,9 @@ def stored() -> Known:
 def key(one: dict[str, str]) -> tuple[str, Setting]:
     """Return what a row is about."""
     members, bandwidth, cycles = int(one["members"]), float(one["bandwidth"]), int(one["cycles"])
-    return one["case"], Setting(members, bandwidth, one["shrinkage"] == "yes", cycles, len(one["by_seed"].split()))
+    threshold, duplicates = float(one.get("threshold", 1.0)), one.get("duplicates_only") == "yes"
+    seeds = len(one["by_seed"].split())
+    return one["case"], Setting(members, bandwidth, one["shrinkage"] == "yes", cycles, seeds, threshold, duplicates)
 
 
 def score(one: dict[str, str]) -> Score:

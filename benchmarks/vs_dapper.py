@@ -45,7 +45,7 @@ from scoreda.assimilation import (
 )
 from scoreda.datasets import Climatology, observations, twin_dataset
 from scoreda.models import Lorenz63, Lorenz96, Model
-from scoreda.observations import GaussianError, Identity, Network
+from scoreda.observations import EveryNth, GaussianError, Network
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results" / "vs_dapper.csv"
@@ -64,11 +64,13 @@ class System:
     std: float
     burn_in: int
     cycles: int
+    every: int = 1
 
     @property
     def network(self) -> Network:
-        """All variables at fixed intervals."""
-        return Network(Identity(self.model.size), GaussianError(self.variance, self.model.size), self.interval)
+        """Every `every`-th variable at fixed intervals."""
+        operator = EveryNth(self.model.size, self.every)
+        return Network(operator, GaussianError(self.variance, operator.size), self.interval)
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Entry:
 SYSTEMS = {
     "sakov2008": System(Lorenz96(size=40), 1.0, 0.05, np.sqrt(0.001), 400, 2000),
     "lorenz63_sakov2012": System(Lorenz63(dt=0.01), 2.0, 0.25, np.sqrt(2.0), 100, 1100),
+    "spantini2019": System(Lorenz96(size=40, dt=0.02), 0.5, 0.4, np.sqrt(0.1), 100, 1100, every=2),
 }
 LETKF_SETTINGS = dict(radius=round(4 * np.sqrt(10 / 3), 2), inflation=1.04, rotate=True)
 ENTRIES = [
@@ -102,6 +105,8 @@ ENTRIES = [
     Entry("sakov2008", EnKFN, 24, dict(certainty=1.0, rotate=True), against="enkf_n_alike"),
     Entry("sakov2008", IEnKS, 20, dict(lag=4, inflation=1.02, rotate=True)),
     Entry("lorenz63_sakov2012", BootstrapPF, 4000, dict(bandwidth=0.1)),
+    Entry("spantini2019", IEnKS, 100, dict(lag=1, inflation=1.1, rotate=True)),
+    Entry("spantini2019", IEnKS, 100, dict(lag=2, certainty=1.0, rotate=True), against="ienks_n"),
 ]
 
 Known = dict[str, np.ndarray]

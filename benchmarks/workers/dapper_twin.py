@@ -28,6 +28,7 @@ PARTICLES, VARIABLES = 4000, 3
 SYSTEMS = {
     "sakov2008": "dapper.mods.Lorenz96.sakov2008",
     "lorenz63_sakov2012": "dapper.mods.Lorenz63.sakov2012",
+    "spantini2019": "dapper.mods.Lorenz96.spantini2019",
 }
 METHODS = {
     "sakov2008": {
@@ -45,6 +46,10 @@ METHODS = {
         # Resampled at every time, all particles regularised, bandwidth in units of the spread.
         "bootstrap_pf": da.PartFilt(N=PARTICLES, NER=1, nuj=False, reg=BANDWIDTH * PARTICLES ** (1 / (VARIABLES + 4))),
     },
+    "spantini2019": {
+        "ienks": da.iEnKS("Sqrt", N=100, Lag=1, nIter=10, wtol=1e-4, infl=1.1, rot=True),
+        "ienks_n": da.iEnKS("Sqrt", N=100, Lag=2, nIter=10, wtol=1e-4, xN=1, rot=True),
+    },
 }
 
 
@@ -55,6 +60,7 @@ ALIKE = {
         "enkf_n_alike": da.EnKF_N(N=24, rot=True, g=1),
     },
     "lorenz63_sakov2012": {},
+    "spantini2019": {},
 }
 
 

@@ -16,7 +16,7 @@ Options = dict[str, str | int | bool | Callable[..., Any]]
 class Compiled:
     """Any denoiser, guided or not, compiled by `torch.compile`; estimates are equal up to rounding.
 
-    The first call with states of a new shape takes some 20 s. A guided one is a quarter faster from then on, since its
+    The first call with states of a new shape takes some 20 s. A guided one takes a fifth less time from then on, since its
     derivative is compiled with it: it pays from some hundred steps on. Needs a C++ compiler, as `torch.compile` does.
 
     Args:
