@@ -72,12 +72,13 @@ def shrunk(cycles: int, *tried: tuple[int, float], seeds: int = 5) -> tuple[Sett
     return tuple(Setting(members, bandwidth, True, cycles, seeds) for members, bandwidth in tried)
 
 
-def rarely(cycles: int, *tried: tuple[int, float]) -> tuple[Setting, ...]:
+def rarely(cycles: int, *tried: tuple[int, float], seeds: int = 5) -> tuple[Setting, ...]:
     """Return settings that resample below a tenth of the members and move duplicates only: members and bandwidths."""
-    return tuple(Setting(members, bandwidth, False, cycles, 5, 0.1, True) for members, bandwidth in tried)
+    return tuple(Setting(members, bandwidth, False, cycles, seeds, 0.1, True) for members, bandwidth in tried)
 
 
 RARELY = rarely(1000, (1000, 0.2), (4000, 0.2), (4000, 0.1), (16_000, 0.1), (16_000, 0.05))
+RARELY += rarely(1000, (16_000, 0.05), seeds=30)
 # Long runs of wide kernels, to which steps to narrow ones, paired on fewer cycles, are added.
 LORENZ63 = plain(1000, (1000, 0.2), (4000, 0.1), (16_000, 0.05)) + plain(20_000, (1000, 0.2))
 PLANS = [
