@@ -78,7 +78,7 @@ def rarely(cycles: int, *tried: tuple[int, float], seeds: int = 5) -> tuple[Sett
 
 
 RARELY = rarely(1000, (1000, 0.2), (4000, 0.2), (4000, 0.1), (16_000, 0.1), (16_000, 0.05))
-RARELY += rarely(1000, (16_000, 0.05), seeds=30)
+RARELY += rarely(1000, (64_000, 0.05)) + rarely(1000, (16_000, 0.05), seeds=40)
 # Long runs of wide kernels, to which steps to narrow ones, paired on fewer cycles, are added.
 LORENZ63 = plain(1000, (1000, 0.2), (4000, 0.1), (16_000, 0.05)) + plain(20_000, (1000, 0.2))
 PLANS = [
@@ -93,9 +93,7 @@ PLANS = [
         + plain(1000, (16_000, 0.05), seeds=40)
         + RARELY,
     ),
-    Plan(
-        "lorenz63", "wiljes2017", 200, LORENZ63 + plain(1000, (64_000, 0.025)) + RARELY + rarely(1000, (64_000, 0.05))
-    ),
+    Plan("lorenz63", "wiljes2017", 200, LORENZ63 + plain(1000, (64_000, 0.025)) + RARELY),
     Plan(
         "ten_variables",
         "ten_sparse",
