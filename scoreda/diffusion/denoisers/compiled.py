@@ -16,8 +16,9 @@ Options = dict[str, str | int | bool | Callable[..., Any]]
 class Compiled:
     """Any denoiser, guided or not, compiled by `torch.compile`; estimates are equal up to rounding.
 
-    The first call with states of a new shape takes some 20 s. A guided one takes a fifth less time from then on, since its
-    derivative is compiled with it: it pays from some hundred steps on. Needs a C++ compiler, as `torch.compile` does.
+    The first call with states of a new shape takes some 20 s. A guided one takes a fifth less time from then on, since
+    its derivative is compiled with it: it pays from some hundred steps on. Needs a C++ compiler, as `torch.compile`
+    does.
 
     Args:
         denoiser: Whose call is compiled; what it holds may change in place, not in shape.
