@@ -4,9 +4,11 @@ import os
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from scoreda import allocator
 from scoreda.allocator import CHOSEN_OUTSIDE
 
 PAGES, ARRAYS = 200, 50
@@ -35,3 +37,22 @@ def faults(package, **chosen):
 def test_that_freed_memory_is_used_again_unless_the_environment_decides(package):
     assert faults(package) < PAGES
     assert faults(package, MALLOC_TRIM_THRESHOLD_="131072") >= PAGES * ARRAYS
+
+
+def test_that_a_budget_of_memory_leaves_freed_memory_to_the_c_library(monkeypatch):
+    asked = []
+    monkeypatch.setattr(allocator.sys, "platform", "linux")
+    monkeypatch.setattr(allocator.os, "environ", {})
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda *one: asked.append(one)))
+    allocator.keep_freed_memory()
+    assert asked == [(-3, 2**25), (-1, 2**26)]
+    allocator.leave_freed_memory()
+    allocator.keep_freed_memory()
+    assert len(asked) == 2
+
+
+def test_that_the_option_for_a_budget_does_so_before_anything_is_imported():
+    code = "from scoreda.cli import main; import os; main(['train', 'none.yaml', '--out', 'x', '--memory', '2GB'])"
+    told = "import sys; print('SCOREDA_LEAVE_FREED_MEMORY' in os.environ)"
+    done = subprocess.run([sys.executable, "-c", f"{code}; {told}"], capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr

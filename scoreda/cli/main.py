@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from scoreda.allocator import leave_freed_memory
 from scoreda.cli.commands import COMMANDS
 from scoreda.cli.parser import parse
 
@@ -23,6 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv, COMMANDS)
     # A cycle is many small decompositions, which BLAS threads slow down, several times over on a busy machine.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if getattr(args, "memory", None) is not None:
+        leave_freed_memory()
     try:
         with _output(args.quiet):
             args.command(args)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scoreda.allocator import leave_freed_memory
 from scoreda.errors import ScoredaError
 from scoreda.experiments.card import write_card
 from scoreda.experiments.folder import RunFolder
@@ -60,6 +61,8 @@ def train_prior(
         ScoredaError: if the folder is another run's or holds a training that is not to be resumed, or the data are bad,
             or one sample at a time is too much for `memory`.
     """
+    if math.isfinite(memory):
+        leave_freed_memory()
     from scoreda.diffusion import Prior, Trainer, TrainSettings, save_prior
     from scoreda.diffusion.training import Ranks, process_group
 
