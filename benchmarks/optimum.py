@@ -37,9 +37,6 @@ RESULTS = Path(__file__).parent / "results" / "optimum.csv"
 ORIGIN = "# benchmarks/optimum.py: regularised bootstrap particle filters, first cycles of the benchmark's twins\n"
 
 
-YES_NO = {True: "yes", False: "no"}
-
-
 class Setting(NamedTuple):
     """What is tried, on how many scored cycles of each of the first seeds."""
 
@@ -186,10 +183,7 @@ def rows_of(plan: Plan, known: Known) -> Iterator[dict[str, Any]]:
     for setting, score in found.items():
         yield dict(
             case=plan.case,
-            **{
-                name: YES_NO.get(value, value) if isinstance(value, bool) else value
-                for name, value in setting._asdict().items()
-            },
+            **{name: cell(value) for name, value in setting._asdict().items()},
             rmse=f"{score.rmse.mean():.4f}",
             standard_error=f"{standard_error(score.rmse):.4f}",
             rms=f"{score.rms:.4f}",
@@ -197,6 +191,11 @@ def rows_of(plan: Plan, known: Known) -> Iterator[dict[str, Any]]:
             by_bandwidth=moved(score, wider(setting, found)),
             by_seed=" ".join(f"{value:.5f}" for value in score.rmse),
         )
+
+
+def cell(value: float | bool) -> float | str:
+    """Return a number as it is, and what is true or false in words."""
+    return ("no", "yes")[value] if isinstance(value, bool) else value
 
 
 def moved(score: Score, before: Score) -> str:
