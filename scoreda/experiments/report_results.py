@@ -8,9 +8,9 @@ from typing import NamedTuple
 __all__ = ["Result", "Score", "baseline", "best", "difference", "number", "results", "verdict"]
 
 SCORES = (
-    "rmse_a", "rmse_f", "spread_a", "crps_a", "crps_f", "coverage50_a", "coverage90_a", "chi2", "bias_a", "log_score_a",
-    "energy_score_a", "spread_skill_a", "rank_flatness", "desroziers_r", "network_evals", "model_steps", "ess",
-    "pit_distance",
+    "rmse_a", "rmse_rms_a", "rmse_f", "spread_a", "spread_f", "crps_a", "crps_f", "coverage50_a", "coverage90_a",
+    "chi2", "bias_a", "log_score_a", "energy_score_a", "spread_skill_a", "rank_flatness", "desroziers_r",
+    "network_evals", "model_steps", "ess", "pit_distance",
 )  # fmt: skip
 TRACKING = ("rmse_locked", "lost_fraction", "relock_cycles")
 TOLERANCE = 0.05  # of the expected value: finite runs of the same method differ by a few per cent

@@ -60,9 +60,11 @@ def _calibration(result: Result) -> list[Cell]:
     score = result.scores
     return [
         ("Method", element("strong", result.method)),
+        ("Root mean square error", _two_lines(score["rmse_rms_a"])),
         ("RMSE, forecast", _two_lines(score["rmse_f"])),
         ("Bias", _signed(score["bias_a"])),
         ("Spread", _two_lines(score["spread_a"])),
+        ("Spread, forecast", _two_lines(score["spread_f"])),
         ("Spread / RMSE", _ratio(score["spread_skill_a"].mean)),
         ("50 % coverage", _percent(score["coverage50_a"].mean)),
         ("90 % coverage", _percent(score["coverage90_a"].mean)),

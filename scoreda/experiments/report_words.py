@@ -9,6 +9,11 @@ from scoreda.experiments.report_results import Result, best
 
 __all__ = ["describe_case", "describe_outcome"]
 
+ERRORS = {
+    "laplace": "Laplace errors",
+    "student_t": "Student-t errors of {df:g} degrees of freedom",
+    "correlated_gaussian": "correlated Gaussian errors",
+}
 STARTS = {
     "truth": "Ensembles start near the truth.",
     "climatology": "Ensembles start cold, from the model's climate.",
@@ -19,13 +24,19 @@ def describe_case(attrs: Mapping[str, Any], sizes: Mapping[str, int], settings: 
     """Return what is observed, how well and how often.
 
     Args:
-        attrs: Attributes of the twin: `model`, `operator` (JSON), `obs_variance`, `interval`.
+        attrs: Attributes of the twin: `model`, `truth_model`, `operator`, `obs_error` (JSON), `obs_variance`,
+            `interval`.
         sizes: Dimensions of the twin.
-        settings: The case's section of the configuration; `initial`, `burn_in` and `floor` are used where given.
+        settings: The case's section of the configuration; `observations`, `initial`, `burn_in` and `floor` are used
+            where given.
     """
+    observed = settings.get("observations") or {}
     parts = [
         f"Model: {_model(attrs, sizes)}.",
-        f"{_observed(attrs, sizes)} every {attrs.get('interval', math.nan):g} model time units, {_errors(attrs)}.",
+        _truth(attrs),
+        f"{_observed(attrs, sizes)} {_when(attrs, observed)}, {_errors(attrs)}.",
+        _assumed(observed.get("assumed")),
+        f"{100 * observed['missing']:g} % of the values are lost." if observed.get("missing") else "",
         STARTS.get(settings.get("initial", {}).get("kind"), ""),
         f"{sizes['time']} cycles{_burn_in(settings)}.",
         _floor(settings),
@@ -43,10 +54,38 @@ def describe_outcome(found: Sequence[Result]) -> str:
 
 
 def _model(attrs: Mapping[str, Any], sizes: Mapping[str, int]) -> str:
-    spec = json.loads(attrs.get("model", "null")) or {"name": "a user's model"}
-    settings = ", ".join(f"{name} {value}" for name, value in spec.items() if name not in ("name", "size"))
     size = f"{sizes['space']} variables" if "space" in sizes else ""
-    return f"{spec['name']} ({', '.join(filter(None, [size, settings]))})"
+    return _system(json.loads(attrs.get("model", "null")) or {"name": "a user's model"}, size)
+
+
+def _truth(attrs: Mapping[str, Any]) -> str:
+    """Return what the truth follows where that is not the model of the methods."""
+    return f"The truth follows another: {_system(json.loads(attrs['truth_model']))}." if "truth_model" in attrs else ""
+
+
+def _system(spec: Mapping[str, Any], size: str = "") -> str:
+    """Return a model's name and settings, and what is added to its steps."""
+    if "error" in spec:
+        return f"{_system(spec['model'], size)} with {_settings(spec['error'])} added to each step"
+    return _settings(spec, size)
+
+
+def _settings(spec: Mapping[str, Any], size: str = "") -> str:
+    values = {name: value for name, value in spec.items() if name not in ("name", "size")}
+    told = ", ".join(filter(None, [size, *(f"{name} {_short(value)}" for name, value in values.items())]))
+    return f"{spec['name']} ({told})" if told else spec["name"]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_short, value))}]"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _when(attrs: Mapping[str, Any], observed: Mapping[str, Any]) -> str:
+    if observed.get("times"):
+        return f"at {len(observed['times'])} times of their own"
+    return f"every {attrs.get('interval', math.nan):g} model time units"
 
 
 def _observed(attrs: Mapping[str, Any], sizes: Mapping[str, int]) -> str:
@@ -60,11 +99,21 @@ def _observed(attrs: Mapping[str, Any], sizes: Mapping[str, int]) -> str:
 
 
 def _errors(attrs: Mapping[str, Any]) -> str:
-    """Return the observation errors' standard deviation, or its range."""
+    """Return the distribution of observation errors and their standard deviation, or its range."""
     variance = attrs.get("obs_variance", math.nan)
     variances = variance if hasattr(variance, "__len__") else [variance]
     low, high = (f"{math.sqrt(extreme(variances)):.3g}" for extreme in (min, max))
-    return f"with error standard deviation {low}" if low == high else f"with error standard deviations {low} to {high}"
+    spec = json.loads(attrs.get("obs_error", "null")) or {"name": "gaussian"}
+    kind = ERRORS.get(spec["name"], f"{spec['name'].capitalize()} errors").format_map(spec)
+    return f"with {kind} of standard deviation {low}" + (f" to {high}" if low != high else "")
+
+
+def _assumed(errors: Mapping[str, Any] | None) -> str:
+    """Return what the methods take the errors for where that is not what they are."""
+    if not errors:
+        return ""
+    given = ", ".join(f"{name} {_short(value)}" for name, value in errors.items() if value is not None)
+    return f"Methods assume errors of {given}."
 
 
 def _burn_in(settings: Mapping[str, Any]) -> str:

@@ -21,8 +21,8 @@ from scoreda.experiments.report_html import Html, element
 from scoreda.experiments.report_results import Score, baseline, difference, results, verdict
 from scoreda.experiments.report_words import describe_case, describe_outcome
 from scoreda.experiments.scores import COLUMNS
-from scoreda.models import Lorenz96
-from scoreda.observations import Elementwise, EveryNth, GaussianError, Identity, Network
+from scoreda.models import AdditiveError, Lorenz96, WithModelError
+from scoreda.observations import Elementwise, EveryNth, GaussianError, Identity, Network, StudentTError
 
 NASTY = "<script>alert('x')</script> & \"co\""
 
@@ -382,10 +382,25 @@ def test_that_a_case_is_described_from_its_twin():
     network = Network(operator, GaussianError(np.linspace(0.01, 0.04, 6), 6), 0.1)
     twin = simulate(Lorenz96(size=12), network, cycles=3, seed=1, spinup=1.0)
     text = describe_case(twin.attrs, twin.sizes, {"initial": {"kind": "climatology"}, "burn_in": 1})
-    assert "lorenz96 (12 variables, dt 0.05, forcing 8.0" in text
+    assert "lorenz96 (12 variables, dt 0.05, forcing 8, scheme rk4)." in text
     assert "The arctan of 6 of 12 variables is observed every 0.1 model time units" in text
-    assert "standard deviations 0.1 to 0.2" in text
+    assert "with Gaussian errors of standard deviation 0.1 to 0.2" in text
     assert "start cold" in text and "3 cycles, scored after the first 1" in text
+
+
+def test_that_what_methods_get_wrong_is_told():
+    truth = WithModelError(Lorenz96(size=12), AdditiveError(0.1))
+    network = Network(EveryNth(12, 2), StudentTError(1.0, 6, df=3), times=[0.1, 0.4])
+    twin = simulate(truth, network, cycles=2, seed=1, spinup=1.0, assimilation_model=Lorenz96(size=12, forcing=8.5))
+    observed = {"assumed": {"error": "gaussian", "obs_variance": 0.5, "df": None}, "missing": 0.1, "times": [0.1, 0.4]}
+    text = describe_case(twin.attrs, twin.sizes, {"observations": observed})
+    assert "Model: lorenz96 (12 variables, dt 0.05, forcing 8.5, scheme rk4). The truth follows another:" in text
+    assert "lorenz96 (dt 0.05, forcing 8, scheme rk4) with additive (variance 0.1) added to each step." in text
+    assert (
+        "observed at 2 times of their own, with Student-t errors of 3 degrees of freedom of standard deviation 1."
+        in text
+    )
+    assert "Methods assume errors of error gaussian, obs_variance 0.5. 10 % of the values are lost." in text
 
 
 def test_that_a_users_model_and_operator_are_described_by_their_sizes():
