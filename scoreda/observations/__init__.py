@@ -23,6 +23,7 @@ from scoreda.observations.operators import (
     RandomSites,
     Sites,
     UserOperator,
+    carried_to,
     operator_at,
     operator_from_spec,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "Sites",
     "StudentTError",
     "UserOperator",
+    "carried_to",
     "error_from_spec",
     "operator_at",
     "operator_from_spec",

@@ -19,8 +19,8 @@ def library(x: Any) -> Any:
 
 
 def like(array: np.ndarray, x: Any) -> Any:
-    """Return `array` as what `x` is: itself, or a tensor of the type and on the device of `x`."""
-    return array if library(x) is np else x.new_tensor(array)
+    """Return `array` as what `x` is: itself, or a tensor of the type and on the device of `x`; a tensor as it is."""
+    return x.new_tensor(array) if library(x) is not np and library(array) is np else array
 
 
 def host(x: Any) -> np.ndarray:

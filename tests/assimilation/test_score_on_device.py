@@ -12,16 +12,23 @@ from scoreda.assimilation.score.torch_window import TorchWindow
 from scoreda.assimilation.score.window_prior import LearnedWindowPrior
 from scoreda.datasets import Climatology, Normaliser, simulate
 from scoreda.diffusion import EDM, ConvNet1d, KarrasDenoiser, Prior
+from scoreda.diffusion.guidance.observed import Observed
 from scoreda.models import Lorenz96, UserModel
 from scoreda.observations import (
     Elementwise,
     EveryNth,
     GaussianError,
     Identity,
+    Interpolated,
+    Linear,
+    MovingSites,
+    NeighbourProducts,
     Network,
     Observation,
+    RandomSites,
     Sites,
     UserOperator,
+    carried_to,
 )
 
 X = np.arange(-4, 12, 2) / 2  # exact in single precision, normalised too
@@ -79,6 +86,38 @@ def test_that_regular_sites_of_a_tensor_take_nothing_from_the_host(operator):
         assert operator(torch.empty(2, 9, device="meta")).shape == (2, operator.size)
 
 
+EVERYWHERE = [
+    Sites(9, [5, 3, 1]),
+    RandomSites(9, 4, seed=1),
+    Linear(np.arange(18.0).reshape(2, 9)),
+    Interpolated(9, [0.25, 8.5]),
+    NeighbourProducts(9, [0, 1, 3]),
+    Elementwise(Interpolated(9, [0.25, 8.5]), "arctan"),
+    MovingSites(9, 4, seed=1, function="abs").at(0.1),
+]
+
+
+@pytest.mark.parametrize("operator", EVERYWHERE, ids=lambda operator: operator.name)
+def test_that_an_operator_carried_to_a_device_observes_there_as_before(operator):
+    E = np.random.default_rng(0).normal(size=(2, 9))
+    there = carried_to(torch.empty(0, dtype=torch.float64), operator)
+    np.testing.assert_array_equal(there(torch.from_numpy(E)), operator(torch.from_numpy(E)))
+    np.testing.assert_allclose(there(torch.from_numpy(E)), operator(E), rtol=1e-14)
+    states = torch.empty(2, 9, device="meta")
+    on_meta = carried_to(states, operator)
+    with OnDevice():
+        assert on_meta(states).shape == (2, operator.size)
+    assert isinstance(operator(E), np.ndarray)  # the one on the host is as it was
+
+
+def test_that_what_is_observed_by_guidance_is_carried_along_and_a_users_function_is_not():
+    y = torch.zeros(2)
+    matrix = Observed(y, Linear(np.arange(18.0).reshape(2, 9)), R=1.0).H.matrix
+    assert isinstance(matrix, torch.Tensor) and matrix.dtype is torch.float32
+    for function in (torch.cos, UserOperator(torch.cos, 9, 9)):
+        assert Observed(y, function, R=1.0).H is function
+
+
 @pytest.mark.parametrize("sites", [[5, 3, 1], [2, 2, 2], [0, 1, 3], [8, 0]])
 def test_that_other_sites_of_a_tensor_are_those_of_an_array(sites):
     E = np.random.default_rng(0).normal(size=(2, 9))
@@ -87,15 +126,15 @@ def test_that_other_sites_of_a_tensor_are_those_of_an_array(sites):
 
 def test_that_a_window_on_a_device_takes_nothing_from_the_host():
     meta = torch.device("meta")
-    kinds = [EveryNth(9, 3), Elementwise(Identity(9), "arctan"), UserOperator(torch.cos, 9, 9)]
-    seen = zip((0.05, 0.1, 0.2, 0.25), [kinds[0], *kinds], strict=True)
+    kinds = [EveryNth(9, 3), Elementwise(Identity(9), "arctan"), UserOperator(torch.cos, 9, 9), *EVERYWHERE]
+    seen = [(0.05, kinds[0])] + [(0.05 * k, kind) for k, kind in enumerate(kinds, 2)]
     past = [Observation(time, np.zeros(h.size), h, GaussianError(1 + np.arange(h.size), h.size)) for time, h in seen]
-    window, nodes = TorchWindow(Lorenz96(9), 0.0, past, meta), torch.empty(5, 9, dtype=torch.float64, device=meta)
+    window, nodes = TorchWindow(Lorenz96(9), 0.0, past, meta), torch.empty(12, 9, dtype=torch.float64, device=meta)
     with OnDevice():
         here = window.linearise(nodes)
         assert [part.shape for part in here] == [(), (9,), (9, 9), (9, 9)]
-        assert window.move(nodes, nodes[0]).shape == window.extend(nodes[:1]).shape == (5, 9)
-        assert window.misfit(nodes[None]).shape == (1,) and window.gaps(nodes[None]).shape == (1, 4, 9)
+        assert window.move(nodes, nodes[0]).shape == window.extend(nodes[:1]).shape == (12, 9)
+        assert window.misfit(nodes[None]).shape == (1,) and window.gaps(nodes[None]).shape == (1, 11, 9)
 
 
 # What goes wrong in torch is what goes wrong in NumPy

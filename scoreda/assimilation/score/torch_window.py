@@ -14,7 +14,7 @@ from torch.func import jvp, vmap
 from scoreda.assimilation.baselines.gaussian import whitener
 from scoreda.assimilation.score.window import Linearisation, Window
 from scoreda.models import Model
-from scoreda.observations import ErrorModel, Observation, Operator
+from scoreda.observations import ErrorModel, Observation, Operator, carried_to
 
 __all__ = ["TorchWindow"]
 
@@ -125,7 +125,8 @@ class TorchWindow(Window):
         for times in groups.values():
             y = np.stack([self.past[k].values for k in times])
             white = self._whitener([self.past[k].error for k in times])
-            yield self.past[times[0]].operator, self._tensor(times, torch.int64), self._tensor(y), white
+            values = self._tensor(y)
+            yield carried_to(values, self.past[times[0]].operator), self._tensor(times, torch.int64), values, white
 
     def _whitener(self, errors: list[ErrorModel]) -> Whitener:
         """Return the map of residuals `(..., T, M, Ny)` after which the errors of T times are white."""

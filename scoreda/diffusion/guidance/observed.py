@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scoreda.observations import carried_to
+
 __all__ = ["Observed", "as_numbers", "require_known_values", "require_same_kind"]
 
 
@@ -27,7 +29,7 @@ class Observed:
 
     def __init__(self, y: Tensor, H: Callable[[Tensor], Tensor], R: Tensor | float, weight: float = 1.0) -> None:
         require_known_values(y, "(Ny,) or (B, Ny)", (1, 2))
-        self.H, self.present = H, ~torch.isnan(y)
+        self.H, self.present = carried_to(y, H), ~torch.isnan(y)
         self.y = torch.where(self.present, y, torch.zeros_like(y))
         R = as_numbers(R, y) / weight
         self.is_diagonal = R.ndim < 2

@@ -8,6 +8,7 @@ from typing import Any
 
 from scoreda.errors import ScoredaError, suggest
 from scoreda.observations.operators.base import Operator
+from scoreda.observations.operators.carried import carried_to
 from scoreda.observations.operators.elementwise import FUNCTIONS, Elementwise
 from scoreda.observations.operators.linear import Interpolated, Linear
 from scoreda.observations.operators.moving import MovingSites, operator_at
@@ -29,6 +30,7 @@ __all__ = [
     "RandomSites",
     "Sites",
     "UserOperator",
+    "carried_to",
     "operator_at",
     "operator_from_spec",
 ]

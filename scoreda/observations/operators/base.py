@@ -8,7 +8,10 @@ __all__ = ["Operator"]
 
 
 class Operator(Protocol):
-    """What assimilation methods ask of an operator; `locations` are grid positions `(Ny,)`, or None if it has none."""
+    """What assimilation methods ask of an operator; `locations` are grid positions `(Ny,)`, or None if it has none.
+
+    A class may name in `carried` the arrays, and operators inside, that observing takes: see `carried_to`.
+    """
 
     name: str
     state_size: int

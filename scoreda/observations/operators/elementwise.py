@@ -34,6 +34,7 @@ class Elementwise:
 
     name = "elementwise"
     linear = False
+    carried = ("selection",)
 
     def __init__(self, selection: Operator, function: str) -> None:
         if function not in FUNCTIONS:

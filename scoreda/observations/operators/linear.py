@@ -23,6 +23,7 @@ class Linear:
 
     name = "linear"
     linear = True
+    carried = ("matrix",)
 
     def __init__(self, matrix: np.ndarray, locations: np.ndarray | None = None) -> None:
         self.matrix = np.array(matrix, dtype=np.float64)
@@ -65,6 +66,7 @@ class Interpolated:
 
     name = "interpolated"
     linear = True
+    carried = ("_before", "_after", "_weight")
 
     def __init__(self, state_size: int, positions: Sequence[float] | np.ndarray, periodic: bool = True) -> None:
         at = np.asarray(positions, dtype=np.float64).ravel()

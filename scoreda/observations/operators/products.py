@@ -24,6 +24,7 @@ class NeighbourProducts:
 
     name = "neighbour_products"
     linear = False
+    carried = ("_first", "_second")
 
     def __init__(self, state_size: int, sites: Sequence[int] | np.ndarray | None = None, lag: int = 1) -> None:
         if not 1 <= lag < state_size:

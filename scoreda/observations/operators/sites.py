@@ -17,6 +17,7 @@ class Sites:
 
     name = "sites"
     linear = True
+    carried = ("_selected",)
 
     def __init__(self, state_size: int, sites: Sequence[int] | np.ndarray) -> None:
         index = np.asarray(sites, dtype=np.int64).ravel()
