@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py                                        # writes results/speed.csv and prints it
     python benchmarks/speed.py --dapper-python PYTHON --peers FOLDER  # with the rows against other packages
-    python benchmarks/speed.py --only letkf                           # a group of rows, by the name of its function
+    python benchmarks/speed.py --only letkf                           # the groups whose function is named so
 
 PYTHON is the interpreter of an environment that has DAPPER. FOLDER holds what the other rows are against:
 
@@ -18,18 +18,20 @@ what a process did before, and on where its arrays happen to lie. What was tried
 
 import argparse
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from result_tables import write_measured
+from result_tables import read_table, write_measured
 from speed_rows import diffusion, ensemble_score, filters, models, start_up, training
 from speed_rows.peers import Peers
 from speed_rows.table import Row, one_thread
 
 PROCESSES = 3
 RESULTS = Path(__file__).parent / "results" / "speed.csv"
+KEY = ("work", "against")
 LINE = "{work:50} {against:28} {ratio:>12} {quartiles:>13}  {target:7} {met}"
 ROOMS = (models, filters, diffusion, training, ensemble_score, start_up)
 Group = Callable[[Peers], Iterator[Row]]
@@ -37,7 +39,7 @@ GROUPS: list[Group] = [group for room in ROOMS for group in room.GROUPS]
 
 
 def report(peers: Peers, only: str) -> None:
-    """Print the rows of every group when they are there; write them if they are all."""
+    """Print the rows of every group when they are there, and write them; those of other groups stay."""
     chosen = [group for group in GROUPS if only in group.__name__]
     fresh = multiprocessing.get_context("spawn")
     rows = []
@@ -47,8 +49,13 @@ def report(peers: Peers, only: str) -> None:
             for row in map(pooled, zip(*runs, strict=True)):
                 rows.append(row.cells())
                 print(LINE.format(**rows[-1]), flush=True)
-    if not only:
-        write_measured(RESULTS, rows, key=("work", "against"))
+    known = {named(row): row for row in read_table(RESULTS)} if only else {}
+    write_measured(RESULTS, list((known | {named(row): row for row in rows}).values()), key=KEY)
+
+
+def named(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what a row is known by."""
+    return tuple(row[name] for name in KEY)
 
 
 def measured(group: Group, peers: Peers) -> list[Row]:
@@ -66,6 +73,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dapper-python", help="interpreter of an environment with DAPPER")
     parser.add_argument("--peers", type=Path, help="folder of the other packages; see above")
-    parser.add_argument("--only", default="", help="groups of rows whose name contains this; nothing is written then")
+    parser.add_argument("--only", default="", help="groups of rows whose name contains this")
     arguments = parser.parse_args()
     report(Peers(arguments.dapper_python, arguments.peers), arguments.only)

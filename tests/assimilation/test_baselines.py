@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from scoreda.assimilation.baselines import ETKF, LETKF, Climatological, OptimalInterpolation, StochasticEnKF
+from scoreda.assimilation.baselines import (
+    ETKF,
+    LETKF,
+    Climatological,
+    OptimalInterpolation,
+    StochasticEnKF,
+    ensembles,
+)
 from scoreda.assimilation.baselines.ensembles import inflated, rotation
 from scoreda.assimilation.baselines.kernels import local_update
 from scoreda.assimilation.localisation import neighbourhoods
@@ -146,6 +153,15 @@ def test_that_rotations_are_uniform_over_the_anomalies():
     rng = np.random.default_rng(12)
     Q = np.array([rotation(4, rng) for _ in range(4000)])
     assert (np.abs(Q.mean(0) - 0.25) < 5 * Q.std(0) / np.sqrt(4000)).all()
+
+
+def test_that_small_ensembles_are_split_to_the_same_bits_as_large_ones(monkeypatch):
+    E = 5 + 3 * np.random.default_rng(1).normal(size=(20, 40))
+    small = ensembles.inflated_split(E, 1.06)
+    monkeypatch.setattr(ensembles, "FEW", 0)
+    for kernel, plain in zip(small, ensembles.inflated_split(E, 1.06), strict=True):
+        np.testing.assert_array_equal(kernel, plain)
+    np.testing.assert_array_equal(plain, (E - E.sum(0) / 20) * 1.06)
 
 
 @pytest.mark.parametrize("method", [ETKF, StochasticEnKF, lambda m, inflation: LETKF(m, 9.0, inflation)])

@@ -3,13 +3,16 @@
 from collections.abc import Callable
 
 import numpy as np
+from numba import njit
 
-from scoreda.assimilation.baselines.tridiagonal_kernels import rotation_matrix
+from scoreda.assimilation.baselines.tridiagonal_kernels import OPTIONS, rotation_matrix
 from scoreda.assimilation.protocol import Info, State, forecast_to, innovation_chi2
 from scoreda.models import Model
 from scoreda.observations import Observation
 
 __all__ = ["checked_inflation", "conclude", "forecast_and_analyse", "inflated", "inflated_split", "rotation", "split"]
+
+FEW = 50_000  # numbers up to which one kernel is faster than calls of NumPy; far above it is slower
 
 Analysis = Callable[[np.ndarray, Observation], np.ndarray | tuple[np.ndarray, dict[str, float]]]
 
@@ -39,14 +42,30 @@ def conclude(
 
 def split(E: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the ensemble mean and the anomalies of `E` `(N, n)`."""
-    mean = E.sum(0) / len(E)
-    return mean, E - mean
+    return inflated_split(E, 1.0)
 
 
 def inflated_split(E: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean of `E` `(N, n)` and its anomalies scaled by `factor`, so the covariance by its square."""
-    mean, A = split(E)
-    A *= factor  # in place: ensembles of a large grid are most of the memory
+    if E.size <= FEW:
+        return _inflated_split(E, factor)
+    mean = E.sum(0) / len(E)
+    A = E - mean
+    if factor != 1:
+        A *= factor  # in place: ensembles of a large grid are most of the memory
+    return mean, A
+
+
+@njit(**OPTIONS)
+def _inflated_split(E: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    mean, A = np.zeros(E.shape[1]), np.empty(E.shape)
+    for row in E:
+        for j in range(mean.size):
+            mean[j] += row[j]
+    mean /= len(E)
+    for i in range(len(E)):
+        for j in range(mean.size):
+            A[i, j] = (E[i, j] - mean[j]) * factor
     return mean, A
 
 

@@ -77,7 +77,10 @@ class StochasticEnKF:
 def gaussian_errors(error: ErrorModel, members: int, rng: np.random.Generator) -> np.ndarray:
     """Draw Gaussian errors `(N, Ny)` with the covariance of `error`, whatever its distribution."""
     xi = rng.standard_normal((members, error.size))
-    return error.std * xi if error.independent else xi @ np.linalg.cholesky(error.covariance).T
+    if not error.independent:
+        return xi @ np.linalg.cholesky(error.covariance).T
+    xi *= error.std
+    return xi
 
 
 def tapers(localisation: Localisation | None, operator: Operator, method: str) -> tuple[np.ndarray, np.ndarray] | None:

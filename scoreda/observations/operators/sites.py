@@ -34,11 +34,12 @@ class Sites:
 
     def __call__(self, E: Any) -> Any:
         """Select the sites on the last axis; of a tensor, a view where they are regular."""
-        return E[..., self.sites if isinstance(E, np.ndarray) else self._selected]
+        # Indexing would leave the sites on the slowest axis of the copy, for every reader to put right.
+        return E.take(self.sites, axis=-1) if isinstance(E, np.ndarray) else E[..., self._selected]
 
     def tangent(self, x: np.ndarray, dX: np.ndarray) -> np.ndarray:
         """Select the sites of the perturbations."""
-        return dX[:, self.sites]
+        return dX.take(self.sites, axis=-1)
 
     def restrict(self, keep: np.ndarray) -> "Sites":
         """Keep some of the sites."""
