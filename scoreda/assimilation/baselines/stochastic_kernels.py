@@ -42,19 +42,27 @@ def _anomalies(X):
 @njit(**OPTIONS)
 def _solve(C, X):
     """Set `X` to C^-1 X for a symmetric positive definite `C`, row by row, from the triangle above its diagonal."""
-    for k in range(len(C)):
-        pivot_row, pivot_x = C[k], X[k]
-        for i in range(k + 1, len(C)):
-            factor, row, x = pivot_row[i] / pivot_row[k], C[i], X[i]
-            for j in range(i, row.size):
-                row[j] -= factor * pivot_row[j]
-            for j in range(x.size):
-                x[j] -= factor * pivot_x[j]
-    for k in range(len(C) - 1, -1, -1):
-        row, x = C[k], X[k]
-        for i in range(k + 1, len(C)):
-            weight, known = row[i], X[i]
-            for j in range(x.size):
-                x[j] -= weight * known[j]
-        for j in range(x.size):
-            x[j] /= row[k]
+    factors = np.empty(len(C))
+    for i in range(len(C)):
+        for k in range(i):
+            factors[k] = C[k, i] / C[k, k]
+        _subtract(C[i], factors[:i], C, i)
+        _subtract(X[i], factors[:i], X, 0)
+    for i in range(len(C) - 1, -1, -1):
+        _subtract(X[i], C[i, i + 1 :], X[i + 1 :], 0)
+        for j in range(X.shape[1]):
+            X[i, j] /= C[i, i]
+
+
+@njit(inline="always", **OPTIONS)
+def _subtract(x, weights, rows, first):
+    """Take the weighted sum of the first rows from `x`, from one column on; four at a time, to pass over `x` less."""
+    whole = weights.size // 4 * 4
+    for k in range(0, whole, 4):
+        a, b, c, d = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
+        p, q, r, s = rows[k], rows[k + 1], rows[k + 2], rows[k + 3]
+        for j in range(first, x.size):
+            x[j] -= a * p[j] + b * q[j] + c * r[j] + d * s[j]
+    for k in range(whole, weights.size):
+        for j in range(first, x.size):
+            x[j] -= weights[k] * rows[k, j]
