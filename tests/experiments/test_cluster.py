@@ -201,7 +201,7 @@ def test_that_a_sweep_that_is_killed_goes_on_where_it_was(tmp_path):
     process.communicate()
     done = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("scores.json")}
     assert 2 <= len(done) < 9
-    again = bench(config, tmp_path / "a", "--workers", "2")
+    again = bench(config, tmp_path / "a", "--workers", "2", "--memory", "8GB")
     output, _ = again.communicate(timeout=300)
     assert again.returncode == 0, output
     assert f"(1 of {9 - len(done)}, " in output

@@ -280,11 +280,12 @@ def test_that_the_estimate_counts_the_windows_and_every_average():
 
 
 @pytest.mark.slow
-def test_that_torchrun_trains_like_one_process(tmp_path):
+@pytest.mark.parametrize("budget", [[], ["--memory", "2GB"]])
+def test_that_torchrun_trains_like_one_process(tmp_path, budget):
     (tmp_path / "t.yaml").write_text(dump(settings(steps=16, validate_every=4)), encoding="utf-8")
     shared = dict(OMP_NUM_THREADS="1", GLOO_SOCKET_IFNAME="lo")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "scoreda"]
-    arguments = ["train", str(tmp_path / "t.yaml"), "--out", str(tmp_path / "two"), "--device", "cpu"]
+    arguments = ["train", str(tmp_path / "t.yaml"), "--out", str(tmp_path / "two"), "--device", "cpu", *budget]
     done = subprocess.run(command + arguments, env=os.environ | shared, check=True, capture_output=True, text=True)
     assert done.stdout.count("model card") == 1
     train_prior(settings(steps=16, validate_every=4), tmp_path / "one")
