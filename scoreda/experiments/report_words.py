@@ -10,8 +10,9 @@ from scoreda.experiments.report_results import Result, best
 __all__ = ["describe_case", "describe_outcome"]
 
 ERRORS = {
+    "gaussian": "Gaussian errors",
     "laplace": "Laplace errors",
-    "student_t": "Student-t errors of {df:g} degrees of freedom",
+    "student_t": "Student-t errors ({df:g} degrees of freedom)",
     "correlated_gaussian": "correlated Gaussian errors",
 }
 STARTS = {
@@ -55,7 +56,7 @@ def describe_outcome(found: Sequence[Result]) -> str:
 
 def _model(attrs: Mapping[str, Any], sizes: Mapping[str, int]) -> str:
     size = f"{sizes['space']} variables" if "space" in sizes else ""
-    return _system(json.loads(attrs.get("model", "null")) or {"name": "a user's model"}, size)
+    return _system(json.loads(attrs.get("model", "null")), size)
 
 
 def _truth(attrs: Mapping[str, Any]) -> str:
@@ -63,8 +64,9 @@ def _truth(attrs: Mapping[str, Any]) -> str:
     return f"The truth follows another: {_system(json.loads(attrs['truth_model']))}." if "truth_model" in attrs else ""
 
 
-def _system(spec: Mapping[str, Any], size: str = "") -> str:
-    """Return a model's name and settings, and what is added to its steps."""
+def _system(spec: Mapping[str, Any] | None, size: str = "") -> str:
+    """Return a model's name and settings, and what is added to its steps; a user's has no `spec`."""
+    spec = spec or {"name": "a user's model"}
     if "error" in spec:
         return f"{_system(spec['model'], size)} with {_settings(spec['error'])} added to each step"
     return _settings(spec, size)
@@ -77,6 +79,8 @@ def _settings(spec: Mapping[str, Any], size: str = "") -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], list):
+        return f"of {len(value)} x {len(value[0])} numbers"
     if isinstance(value, list):
         return f"[{', '.join(map(_short, value))}]"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -84,7 +88,7 @@ def _short(value: Any) -> str:
 
 def _when(attrs: Mapping[str, Any], observed: Mapping[str, Any]) -> str:
     if observed.get("times"):
-        return f"at {len(observed['times'])} times of their own"
+        return "at irregular times"
     return f"every {attrs.get('interval', math.nan):g} model time units"
 
 
@@ -103,17 +107,27 @@ def _errors(attrs: Mapping[str, Any]) -> str:
     variance = attrs.get("obs_variance", math.nan)
     variances = variance if hasattr(variance, "__len__") else [variance]
     low, high = (f"{math.sqrt(extreme(variances)):.3g}" for extreme in (min, max))
-    spec = json.loads(attrs.get("obs_error", "null")) or {"name": "gaussian"}
-    kind = ERRORS.get(spec["name"], f"{spec['name'].capitalize()} errors").format_map(spec)
+    kind = _kind(json.loads(attrs["obs_error"])) if "obs_error" in attrs else "Gaussian errors"
     return f"with {kind} of standard deviation {low}" + (f" to {high}" if low != high else "")
+
+
+def _kind(error: Mapping[str, Any] | None) -> str:
+    """Return the distribution of errors; a user's own may have no `spec`."""
+    return ERRORS.get((error or {}).get("name", ""), "errors of a user's kind").format_map(
+        {"df": 3.0} | dict(error or {})
+    )
 
 
 def _assumed(errors: Mapping[str, Any] | None) -> str:
     """Return what the methods take the errors for where that is not what they are."""
     if not errors:
         return ""
-    given = ", ".join(f"{name} {_short(value)}" for name, value in errors.items() if value is not None)
-    return f"Methods assume errors of {given}."
+    kind = _kind(
+        {name: value for name, value in errors.items() if value is not None}
+        | {"name": errors.get("error") or "gaussian"}
+    )
+    std = errors.get("obs_std") or math.sqrt(errors.get("obs_variance") or math.nan)
+    return f"Methods assume {kind}" + ("." if math.isnan(std) else f" of standard deviation {std:.3g}.")
 
 
 def _burn_in(settings: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ def library(x: Any) -> Any:
     return torch
 
 
-def like(array: np.ndarray, x: Any) -> Any:
+def like(array: Array, x: Array) -> Array:
     """Return `array` as what `x` is: itself, or a tensor of the type and on the device of `x`; a tensor as it is."""
     return x.new_tensor(array) if library(x) is not np and library(array) is np else array
 

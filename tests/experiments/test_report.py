@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from scoreda.datasets import simulate, write_dataset
 from scoreda.datasets.layout import flat_dataset
+from scoreda.datasets.provenance import to_json
 from scoreda.errors import ScoredaError
 from scoreda.experiments.prior_samples import write_prior_samples
 from scoreda.experiments.report import write_report
@@ -390,17 +391,30 @@ def test_that_a_case_is_described_from_its_twin():
 
 def test_that_what_methods_get_wrong_is_told():
     truth = WithModelError(Lorenz96(size=12), AdditiveError(0.1))
-    network = Network(EveryNth(12, 2), StudentTError(1.0, 6, df=3), times=[0.1, 0.4])
+    network = Network(EveryNth(12, 2), StudentTError(1.0, 6, df=3), times=[0.1, 0.4, 0.5])
     twin = simulate(truth, network, cycles=2, seed=1, spinup=1.0, assimilation_model=Lorenz96(size=12, forcing=8.5))
-    observed = {"assumed": {"error": "gaussian", "obs_variance": 0.5, "df": None}, "missing": 0.1, "times": [0.1, 0.4]}
+    observed = {
+        "assumed": {"error": "gaussian", "obs_variance": 0.5, "df": None},
+        "missing": 0.1,
+        "times": [0.1, 0.4, 0.5],
+    }
     text = describe_case(twin.attrs, twin.sizes, {"observations": observed})
     assert "Model: lorenz96 (12 variables, dt 0.05, forcing 8.5, scheme rk4). The truth follows another:" in text
     assert "lorenz96 (dt 0.05, forcing 8, scheme rk4) with additive (variance 0.1) added to each step." in text
-    assert (
-        "observed at 2 times of their own, with Student-t errors of 3 degrees of freedom of standard deviation 1."
-        in text
-    )
-    assert "Methods assume errors of error gaussian, obs_variance 0.5. 10 % of the values are lost." in text
+    assert "observed at irregular times, with Student-t errors (3 degrees of freedom) of standard deviation 1." in text
+    assert "Methods assume Gaussian errors of standard deviation 0.707. 10 % of the values are lost." in text
+
+
+def test_that_what_only_code_can_tell_is_called_a_users_and_matrices_are_not_written_out():
+    truth = WithModelError(Lorenz96(size=4), AdditiveError(np.eye(4)))
+    specs = {"truth_model": to_json(truth.spec()), "obs_error": "null", "model": "null", "operator": "null"}
+    sizes = {"obs": 5, "space": 4, "time": 2}
+    assumed = {"error": "correlated_gaussian", "covariance": np.eye(4).tolist()}
+    text = describe_case(specs | {"obs_variance": 1.0}, sizes, {"observations": {"assumed": assumed}})
+    assert "with additive (variance of 4 x 4 numbers) added to each step." in text
+    assert "with errors of a user's kind of standard deviation 1. Methods assume correlated Gaussian errors." in text
+    text = describe_case(specs | {"truth_model": "null", "obs_variance": 1.0}, sizes, {})
+    assert "The truth follows another: a user's model." in text
 
 
 def test_that_a_users_model_and_operator_are_described_by_their_sizes():

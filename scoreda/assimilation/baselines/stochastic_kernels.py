@@ -56,7 +56,7 @@ def _solve(C, X):
 
 @njit(inline="always", **OPTIONS)
 def _subtract(x, weights, rows, first):
-    """Take the weighted sum of the first rows from `x`, from one column on; four at a time, to pass over `x` less."""
+    """Take the weighted sum of the leading rows from `x`, from one column on; four at a time, to pass over `x` less."""
     whole = weights.size // 4 * 4
     for k in range(0, whole, 4):
         a, b, c, d = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]

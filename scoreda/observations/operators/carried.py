@@ -28,5 +28,5 @@ def carried_to(x: Any, operator: Kind) -> Kind:
 def _part(x: Any, part: Any) -> Any:
     if not isinstance(part, np.ndarray):
         return carried_to(x, part)
-    is_index = part.dtype.kind == "i"
-    return library(x).as_tensor(part, device=x.device) if is_index else like(part, x)
+    # Indices and masks keep their type.
+    return like(part, x) if part.dtype.kind == "f" else library(x).as_tensor(part, device=x.device)

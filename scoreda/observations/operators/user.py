@@ -1,5 +1,6 @@
 """An operator of the user's own."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,7 @@ class UserOperator:
     """
 
     name = "user"
+    carried = ("_kept",)
 
     def __init__(
         self,
@@ -40,7 +42,8 @@ class UserOperator:
         linear: bool = False,
     ) -> None:
         self.function, self.state_size, self.size, self.linear = function, int(state_size), int(size), linear
-        self._tangent = tangent
+        self._tangent, self._outputs = tangent, int(size)
+        self._kept: np.ndarray | None = None  # which of its outputs the function is asked for; all
         self.locations = None if locations is None else np.asarray(locations, dtype=np.float64)
         if self.locations is not None and self.locations.shape != (size,):
             raise ValueError(f"`locations` must have shape ({size},), got {self.locations.shape}.")
@@ -52,9 +55,9 @@ class UserOperator:
             ValueError: if it returns another number of values than `size`, or does not take the tensor it is given.
         """
         y = self.function(E) if library(E) is np else self._of_tensor(E)
-        if y.shape[-1] != self.size:
-            raise ValueError(f"the operator returned {y.shape[-1]} values, but size={self.size}. Correct `size`.")
-        return y
+        if y.shape[-1] != self._outputs:
+            raise ValueError(f"the operator returned {y.shape[-1]} values, but size={self._outputs}. Correct `size`.")
+        return y if self._kept is None else y[..., self._kept]
 
     def _of_tensor(self, E: Any) -> Any:
         """Apply the function to a tensor; ValueError if it does not take one."""
@@ -68,8 +71,10 @@ class UserOperator:
 
     def tangent(self, x: np.ndarray, dX: np.ndarray) -> np.ndarray:
         """Return the given derivative, or torch's."""
-        if self._tangent is not None:
-            return self._tangent(x, dX)
+        dY = self._derivative(x, dX) if self._tangent is None else self._tangent(x, dX)
+        return dY if self._kept is None else dY[:, self._kept]
+
+    def _derivative(self, x: np.ndarray, dX: np.ndarray) -> np.ndarray:
         import torch
 
         try:
@@ -82,12 +87,10 @@ class UserOperator:
 
     def restrict(self, keep: np.ndarray) -> "UserOperator":
         """Keep some of the outputs."""
-        keep = np.asarray(keep)
-        return UserOperator(
-            lambda E: self(E)[..., keep], self.state_size, len(keep),
-            None if self._tangent is None else lambda x, dX: self._tangent(x, dX)[:, keep],  # type: ignore[misc]
-            None if self.locations is None else self.locations[keep], self.linear,
-        )  # fmt: skip
+        part = copy.copy(self)
+        part._kept = np.arange(self._outputs)[keep] if self._kept is None else self._kept[keep]
+        part.size, part.locations = len(part._kept), None if self.locations is None else self.locations[keep]
+        return part
 
     def spec(self) -> None:
         """Return None: only the code that made the callable can rebuild it."""
