@@ -37,7 +37,7 @@ def conclude(
     useful = not obs.is_empty and np.isfinite(prior).all()
     analysed = analyse(prior, obs) if useful else prior
     analysis, further = analysed if isinstance(analysed, tuple) else (analysed, {})
-    return state.replace(time=obs.time, ensemble=analysis), Info(prior, diagnostics | further)
+    return State(obs.time, analysis, state.memory, state.past), Info(prior, diagnostics | further)
 
 
 def split(E: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
