@@ -45,7 +45,7 @@ class Observation:
     @property
     def is_empty(self) -> bool:
         """Whether every value is missing."""
-        return math.isnan(self.values[0]) and bool(np.isnan(self.values).all())
+        return not self.values.size or (math.isnan(self.values[0]) and bool(np.isnan(self.values).all()))
 
     def present(self) -> "Observation":
         """Return the observation without its missing values; itself if none is missing or all are."""
