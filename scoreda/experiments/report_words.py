@@ -107,25 +107,21 @@ def _errors(attrs: Mapping[str, Any]) -> str:
     variance = attrs.get("obs_variance", math.nan)
     variances = variance if hasattr(variance, "__len__") else [variance]
     low, high = (f"{math.sqrt(extreme(variances)):.3g}" for extreme in (min, max))
-    kind = _kind(json.loads(attrs["obs_error"])) if "obs_error" in attrs else "Gaussian errors"
-    return f"with {kind} of standard deviation {low}" + (f" to {high}" if low != high else "")
+    spec = json.loads(attrs.get("obs_error", '{"name": "gaussian"}')) or {}
+    size = low if low == high else f"{low} to {high}"
+    return f"with {_kind(spec.get('name'), spec.get('df'))} of standard deviation {size}"
 
 
-def _kind(error: Mapping[str, Any] | None) -> str:
-    """Return the distribution of errors; a user's own may have no `spec`."""
-    return ERRORS.get((error or {}).get("name", ""), "errors of a user's kind").format_map(
-        {"df": 3.0} | dict(error or {})
-    )
+def _kind(name: str | None, df: float | None) -> str:
+    """Return the distribution of errors by its name; a user's own has none that is known."""
+    return ERRORS.get(name or "", "errors of a user's kind").format(df=df or 3.0)
 
 
 def _assumed(errors: Mapping[str, Any] | None) -> str:
     """Return what the methods take the errors for where that is not what they are."""
     if not errors:
         return ""
-    kind = _kind(
-        {name: value for name, value in errors.items() if value is not None}
-        | {"name": errors.get("error") or "gaussian"}
-    )
+    kind = _kind(errors.get("error") or "gaussian", errors.get("df"))
     std = errors.get("obs_std") or math.sqrt(errors.get("obs_variance") or math.nan)
     return f"Methods assume {kind}" + ("." if math.isnan(std) else f" of standard deviation {std:.3g}.")
 

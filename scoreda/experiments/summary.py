@@ -10,17 +10,19 @@ from scoreda.experiments.scores import read_rows, write_rows
 
 __all__ = ["SUMMARY", "commits", "write_summary"]
 
+LATER = (
+    "rmse_rms_a", "rmse_f", "spread_f", "spread_skill_a", "bias_a", "crps_f", "log_score_a", "energy_score_a",
+    "coverage50_a", "rank_flatness", "pit_distance", "chi2", "desroziers_r", "ess",
+)  # fmt: skip
 SUMMARY = (
     "run", "case", "method", "members", "seeds", "failed", "rmse_a", "rmse_a_se", "expected", "mark",
     "against_baseline", "against_baseline_se", "rmse_locked", "lost_fraction", "relock_cycles", "spread_a", "crps_a",
     "coverage90_a", "model_steps", "network_evals", "settings", "source", "floor", "commit",
-    "lock_cycles", "expected_locked", "rmse_rms_a", "rmse_f", "spread_f", "spread_skill_a", "bias_a", "crps_f",
-    "log_score_a", "energy_score_a", "coverage50_a", "rank_flatness", "pit_distance", "chi2", "desroziers_r", "ess",
+    "lock_cycles", "expected_locked", *LATER,
 )  # fmt: skip
 MEANS = (
     "rmse_locked", "lost_fraction", "relock_cycles", "spread_a", "crps_a", "coverage90_a", "model_steps",
-    "network_evals", "rmse_rms_a", "rmse_f", "spread_f", "spread_skill_a", "bias_a", "crps_f", "log_score_a",
-    "energy_score_a", "coverage50_a", "rank_flatness", "pit_distance", "chi2", "desroziers_r", "ess",
+    "network_evals", *LATER,
 )  # fmt: skip
 
 

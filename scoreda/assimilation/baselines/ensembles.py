@@ -10,7 +10,16 @@ from scoreda.assimilation.protocol import Info, State, forecast_to, innovation_c
 from scoreda.models import Model
 from scoreda.observations import Observation
 
-__all__ = ["checked_inflation", "conclude", "forecast_and_analyse", "inflated", "inflated_split", "rotation", "split"]
+__all__ = [
+    "checked_inflation",
+    "conclude",
+    "forecast_and_analyse",
+    "inflated",
+    "inflated_split",
+    "rotation",
+    "split",
+    "split_kernel",
+]
 
 FEW = 50_000  # numbers up to which one kernel is faster than calls of NumPy; far above it is slower
 
@@ -48,7 +57,7 @@ def split(E: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def inflated_split(E: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean of `E` `(N, n)` and its anomalies scaled by `factor`, so the covariance by its square."""
     if E.size <= FEW:
-        return _inflated_split(E, factor)
+        return split_kernel(E, factor)
     mean = E.sum(0) / len(E)
     A = E - mean
     if factor != 1:
@@ -57,7 +66,8 @@ def inflated_split(E: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray
 
 
 @njit(**OPTIONS)
-def _inflated_split(E: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
+def split_kernel(E: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of `E` `(N, n)` and its anomalies scaled by `factor`."""
     mean, A = np.zeros(E.shape[1]), np.empty(E.shape)
     for row in E:
         for j in range(mean.size):

@@ -3,6 +3,7 @@
 import numpy as np
 from numba import njit
 
+from scoreda.assimilation.baselines.ensembles import split_kernel
 from scoreda.assimilation.baselines.tridiagonal_kernels import OPTIONS
 
 __all__ = ["perturbed_update"]
@@ -14,7 +15,7 @@ def perturbed_update(E, HE, values, variance, errors):
 
     K is the gain of the ensemble `E` `(N, Nx)`, seen as `HE` `(N, Ny)`, for independent errors of that `variance`.
     """
-    A, Y, D = _anomalies(E), _anomalies(HE), _anomalies(errors)
+    (_, A), (_, Y), (_, D) = split_kernel(E, 1.0), split_kernel(HE, 1.0), split_kernel(errors, 1.0)
     C = Y.T @ Y
     for j in range(len(C)):
         C[j, j] += (len(Y) - 1) * variance[j]
@@ -24,19 +25,6 @@ def perturbed_update(E, HE, values, variance, errors):
         for j in range(values.size):
             D[i, j] += values[j] - HE[i, j]
     return E + D @ X
-
-
-@njit(**OPTIONS)
-def _anomalies(X):
-    mean = np.zeros(X.shape[1])
-    for row in X:
-        for j in range(mean.size):
-            mean[j] += row[j]
-    A = np.empty(X.shape)
-    for i in range(len(X)):
-        for j in range(mean.size):
-            A[i, j] = X[i, j] - mean[j] / len(X)
-    return A
 
 
 @njit(**OPTIONS)
