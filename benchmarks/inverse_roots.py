@@ -32,7 +32,7 @@ def lapack(C: np.ndarray) -> np.ndarray:
 
 
 @njit(error_model="numpy")
-def jacobi(C):  # noqa: ANN001, ANN201 - compiled
+def jacobi(C):
     """Turn pairs of axes until the largest entry beside the diagonal is rounding."""
     C, U = C.copy(), np.eye(len(C))
     scale = np.abs(C).max()
@@ -58,7 +58,7 @@ def jacobi(C):  # noqa: ANN001, ANN201 - compiled
 
 
 @njit(error_model="numpy")
-def newton_schulz(C):  # noqa: ANN001, ANN201 - compiled
+def newton_schulz(C):
     """Iterate Y -> C^1/2 and Z -> C^-1/2 from C and 1, scaled so that it converges."""
     scale, one = np.sqrt((C**2).sum()), np.eye(len(C))
     Y, Z = C / scale, one

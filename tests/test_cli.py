@@ -309,7 +309,7 @@ def scale_weights(path, factor):
 
 def read_weights(path):
     with safe_open(path, "pt") as f:
-        return f.metadata(), {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118
+        return f.metadata(), {key: f.get_tensor(key) for key in f.keys()}
 
 
 @pytest.mark.parametrize(

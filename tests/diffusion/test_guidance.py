@@ -151,7 +151,7 @@ def test_that_members_may_have_observations_of_their_own(case):
     denoiser, H, y, R, x = gaussian_field(7)
     own = y + torch.arange(6, dtype=F64)[:, None]
     own[2, 1] = own[4, 3] = torch.nan
-    observe = lambda x: x[:, 0] @ H.T  # noqa: E731
+    observe = lambda x: x[:, 0] @ H.T
     alone = [make(case, denoiser, row, observe, full(R))(member[None], 0.4) for row, member in zip(own, x, strict=True)]
     torch.testing.assert_close(
         make(case, denoiser, own, observe, full(R))(x, 0.4), torch.cat(alone), rtol=1e-6, atol=1e-6

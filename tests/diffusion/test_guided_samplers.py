@@ -96,7 +96,7 @@ def distance(make, schedule, seed, number=1000):
 @pytest.mark.slow
 def test_that_twenty_heun_steps_draw_a_mixture_as_well_as_a_thousand_of_euler_and_maruyama():
     heun = [distance(lambda d, g: HeunSampler(d, 20), VPCosine(), seed) for seed in range(3)]
-    seed_sampler = lambda d, g: EulerMaruyamaSampler(d, 1000, g)  # noqa: E731
+    seed_sampler = lambda d, g: EulerMaruyamaSampler(d, 1000, g)
     many = [distance(seed_sampler, VPConstant(10.0, t_min=1e-3), seed) for seed in range(3)]
     assert np.mean(heun) < np.mean(many) + 2 * np.std(np.subtract(heun, many), ddof=1) / np.sqrt(3)
 

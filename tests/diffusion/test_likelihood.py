@@ -141,7 +141,7 @@ def test_that_one_probe_is_exact_for_independent_variables_and_has_no_error_bar(
 def test_that_probes_are_the_generator_s_and_nobody_else_s():
     denoiser, x, _ = gaussian_problem(WIDE[0])
     before = torch.get_rng_state()
-    draw = lambda seed: log_likelihood(denoiser, x, 5, "hutchinson", 2, generator(seed)).nats  # noqa: E731
+    draw = lambda seed: log_likelihood(denoiser, x, 5, "hutchinson", 2, generator(seed)).nats
     assert torch.equal(draw(1), draw(1))
     assert not torch.equal(draw(1), draw(2))
     assert torch.equal(torch.get_rng_state(), before)

@@ -139,7 +139,7 @@ def test_that_ddim_is_the_first_order_exponential_integrator():
 @every_schedule
 def test_that_the_exponential_integrator_solves_a_constant_estimate_exactly(schedule):
     x = states()
-    constant = lambda x_t, t: torch.full_like(x_t, 0.7)  # noqa: E731
+    constant = lambda x_t, t: torch.full_like(x_t, 0.7)
     constant.schedule = schedule
     out = DPMSolverSampler(constant, 5, final="none")(x)
     alpha, sigma = (f(torch.tensor([1.0, 0.0], dtype=F64)) for f in (schedule.alpha, schedule.sigma))
@@ -164,7 +164,7 @@ def test_that_the_stochastic_sampler_of_edm_without_churn_is_heun_s_to_the_bit(s
 def test_that_euler_s_method_on_straight_lines_mixes_the_state_with_the_denoised_one():
     straight = EDM()
     straight.alpha, straight.sigma = lambda t: 1 - t, lambda t: t
-    denoiser = lambda x_t, t: x_t.tanh()  # noqa: E731
+    denoiser = lambda x_t, t: x_t.tanh()
     denoiser.schedule = straight
     x, (t, s) = states(), torch.tensor([0.8, 0.6], dtype=F64)
     mixed = x + (t - s) / t * (x.tanh() - x)
@@ -175,7 +175,7 @@ def test_that_a_step_of_heun_is_written_out_by_hand():
     schedule, x = VPCosine(), states()
     denoiser = make_denoiser(schedule)
     t, s = torch.tensor([0.7, 0.5], dtype=F64)
-    slope = lambda u, t: (u - schedule.alpha(t) * denoiser(u, t)) / schedule.sigma(t)  # noqa: E731
+    slope = lambda u, t: (u - schedule.alpha(t) * denoiser(u, t)) / schedule.sigma(t)
     d_alpha, d_sigma = schedule.alpha(s) - schedule.alpha(t), schedule.sigma(s) - schedule.sigma(t)
     guess = x + d_alpha * denoiser(x, t) + d_sigma * slope(x, t)
     by_hand = x + d_alpha / 2 * (denoiser(x, t) + denoiser(guess, s)) + d_sigma / 2 * (slope(x, t) + slope(guess, s))

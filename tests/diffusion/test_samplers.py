@@ -79,7 +79,7 @@ def test_that_one_step_is_the_denoiser():
 
 def test_that_heun_costs_two_n_minus_one_evaluations_and_a_multistep_method_n():
     denoiser, calls = make_denoiser(EDM()), []
-    counted = lambda x_t, t: calls.append(t) or denoiser(x_t, t)  # noqa: E731
+    counted = lambda x_t, t: calls.append(t) or denoiser(x_t, t)
     counted.schedule = denoiser.schedule
     HeunSampler(counted, 9)(states())
     assert len(calls) == 17
@@ -120,7 +120,7 @@ def test_that_starting_noise_has_the_schedule_s_scale(schedule, start):
 
 def test_that_noise_is_the_generator_s_and_nobody_else_s():
     denoiser, before = make_denoiser(EDM()), torch.get_rng_state()
-    draw = lambda seed: noise((2, 1, 5), denoiser, generator(seed))  # noqa: E731
+    draw = lambda seed: noise((2, 1, 5), denoiser, generator(seed))
     assert torch.equal(draw(1), draw(1))
     assert not torch.equal(draw(1), draw(2))
     assert torch.equal(torch.get_rng_state(), before)

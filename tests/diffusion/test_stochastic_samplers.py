@@ -79,7 +79,7 @@ def test_that_the_variance_converges_at_first_order_and_at_second_with_churn(nam
 def test_that_random_samples_have_the_moments_of_the_exact_recursion(name):
     schedule, number = VPCosine(), 20_000
     alpha_1, std_1 = scales(schedule, 1.0)
-    make = lambda: METHODS[name](make_denoiser(schedule), 40, generator(5), spacing="log_snr")  # noqa: E731
+    make = lambda: METHODS[name](make_denoiser(schedule), 40, generator(5), spacing="log_snr")
     samples = make()(alpha_1 * MEAN + std_1 * states(6, number))[:, 0]
     mean, variance = end_moments(make(), schedule)
     assert ((samples.mean(0) - mean).abs() < 5 * (variance / number).sqrt()).all()
@@ -125,7 +125,7 @@ def posterior_std(make, schedule):
 
 
 def test_that_a_thousand_steps_that_end_at_coarse_noise_lose_the_recorded_spread():
-    make = lambda denoiser: EulerMaruyamaSampler(denoiser, 1000, generator(0))  # noqa: E731
+    make = lambda denoiser: EulerMaruyamaSampler(denoiser, 1000, generator(0))
     recorded = torch.tensor([0.080, 0.441, 0.703], dtype=F64)
     found = posterior_std(make, VPConstant(10.0, t_min=1e-3))
     torch.testing.assert_close(found, recorded, rtol=0, atol=6e-4)
@@ -277,7 +277,7 @@ STOCHASTIC = METHODS | {"predictor_corrector": PredictorCorrectorSampler}
 @pytest.mark.parametrize("name", STOCHASTIC)
 def test_that_the_generator_is_the_only_source_of_randomness(name):
     denoiser, x, before = make_denoiser(VPCosine()), states(), torch.get_rng_state()
-    draw = lambda seed: STOCHASTIC[name](denoiser, 12, generator(seed), spacing="log_snr")(x)  # noqa: E731
+    draw = lambda seed: STOCHASTIC[name](denoiser, 12, generator(seed), spacing="log_snr")(x)
     assert torch.equal(draw(1), draw(1))
     assert not torch.equal(draw(1), draw(2))
     assert torch.equal(torch.get_rng_state(), before)

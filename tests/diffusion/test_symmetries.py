@@ -72,7 +72,7 @@ SITES = torch.tensor([0, 1, 4, 9])
 
 def sampled(method, denoiser, x, shift, steps=3, **settings):
     """Guided samples where everything observed lies `shift` points further along the ring."""
-    observe = lambda x: x[:, 0, (SITES + shift) % x.shape[-1]]  # noqa: E731
+    observe = lambda x: x[:, 0, (SITES + shift) % x.shape[-1]]
     y, R = torch.tensor([0.5, -1.0, 2.0, 0.3], dtype=F64), torch.tensor([0.3, 0.5, 0.4, 0.8], dtype=F64)
     return HeunSampler(GUIDANCE[method](denoiser, y, observe, R, **settings), steps)(x)
 
@@ -100,7 +100,7 @@ def test_that_the_shipped_prior_of_forty_variables_is_sampled_and_guided_on_any_
 def test_that_the_shipped_prior_knows_nothing_of_the_length_of_the_ring(times):
     denoiser, x = load_prior("lorenz96").under(VPCosine(margin=0.02)).denoiser, randn(1, 1, 40).float()
     y = randn(20, seed=4).float()
-    guided = lambda y: MomentMatching(denoiser, y, lambda x: x[:, 0, ::2], 0.5, iterations=1)  # noqa: E731
+    guided = lambda y: MomentMatching(denoiser, y, lambda x: x[:, 0, ::2], 0.5, iterations=1)
     long = guided(y.repeat(times))(x.repeat(1, 1, times), 0.5)
     torch.testing.assert_close(long, guided(y)(x, 0.5).repeat(1, 1, times), rtol=1e-3, atol=1e-3)
 

@@ -57,19 +57,19 @@ def _as_slice(index: np.ndarray) -> slice | np.ndarray:
     return slice(int(index[0]), int(index[-1]) + 1, step) if regular else index
 
 
-def Identity(state_size: int) -> Sites:  # noqa: N802 - reads as the operator's name
+def Identity(state_size: int) -> Sites:
     """Observe every variable."""
     return Sites(state_size, np.arange(state_size))
 
 
-def EveryNth(state_size: int, step: int, start: int = 0) -> Sites:  # noqa: N802
+def EveryNth(state_size: int, step: int, start: int = 0) -> Sites:
     """Observe variables `start, start + step, ...`."""
     if step < 1:
         raise ValueError(f"`step` must be at least 1, got {step}.")
     return Sites(state_size, np.arange(start, state_size, step))
 
 
-def RandomSites(state_size: int, number: int, seed: int) -> Sites:  # noqa: N802
+def RandomSites(state_size: int, number: int, seed: int) -> Sites:
     """Observe `number` different variables, drawn once from `seed` and in increasing order.
 
     Raises:
