@@ -45,6 +45,7 @@ class Observation:
     @property
     def is_empty(self) -> bool:
         """Whether every value is missing."""
+        # One value that is there tells at once.
         return not self.values.size or (math.isnan(self.values[0]) and bool(np.isnan(self.values).all()))
 
     def present(self) -> "Observation":
