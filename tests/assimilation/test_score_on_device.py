@@ -1,5 +1,7 @@
 """What Score-4D does on a GPU, as far as it can be known without one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -150,6 +152,32 @@ def test_that_a_window_on_a_device_takes_nothing_from_the_host():
         assert [part.shape for part in here] == [(), (9,), (9, 9), (9, 9)]
         assert window.move(nodes, nodes[0]).shape == window.extend(nodes[:1]).shape == (13, 9)
         assert window.misfit(nodes[None]).shape == (1,) and window.gaps(nodes[None]).shape == (1, 12, 9)
+
+
+def test_that_members_are_forecast_on_the_device_as_on_the_host():
+    known, climate = Lorenz96(9), Climatology(np.zeros(9), np.eye(9), np.zeros((2, 9)))
+    torch_alone = UserModel(lambda E: E * np.nan, 9, known.dt, torch_function=known.torch_step)
+    host, device = Score4D(known, climate), Score4D(torch_alone, climate, device="cpu")
+    rng, E = np.random.default_rng(0), np.random.default_rng(1).normal(size=(5, 9))
+    obs = Observation(3 * known.dt, np.ones(9), Identity(9), GaussianError(1.0, 9))
+    for seen in (obs, replace(obs, values=obs.values * np.nan)):
+        (_, on_host), (after, on_device) = (method.step(method.init(E), seen, rng) for method in (host, device))
+        np.testing.assert_allclose(on_device.prior, on_host.prior, rtol=1e-12)
+        assert on_device.diagnostics["model_steps"] > 0
+    assert not np.shares_memory(device.step(after, seen, rng)[0].ensemble, after.ensemble)
+
+
+def test_that_a_model_may_be_a_network_with_weights_to_be_trained():
+    network = torch.nn.Linear(8, 8, bias=False, dtype=torch.float64)
+    matrix = network.weight.detach().numpy().T
+    model = UserModel(
+        lambda E: E @ matrix, 8, 0.05, tangent=lambda x, dX: (x @ matrix, dX @ matrix), torch_function=network
+    )
+    climate, E = Climatology(np.zeros(8), np.eye(8), np.zeros((2, 8))), np.random.default_rng(1).normal(size=(5, 8))
+    obs = Observation(0.05, np.ones(8), Identity(8), GaussianError(1.0, 8))
+    methods = [Score4D(model, climate, device=device) for device in (None, "cpu")]
+    host, device = (method.step(method.init(E), obs, np.random.default_rng(0))[0] for method in methods)
+    np.testing.assert_allclose(device.ensemble, host.ensemble, atol=1e-12)
 
 
 # What goes wrong in torch is what goes wrong in NumPy

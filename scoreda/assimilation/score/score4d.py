@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from scoreda.assimilation.baselines.checks import checked_count, checked_positive
-from scoreda.assimilation.protocol import Info, State, check_ensemble, forecast_to, innovation_chi2
+from scoreda.assimilation.protocol import Info, State, check_ensemble, forecast_to, innovation_chi2, whole_steps
 from scoreda.assimilation.score.gauss_newton import Mode, find_mode
 from scoreda.assimilation.score.kernel_window import KernelWindow
 from scoreda.assimilation.score.torch_window import TorchWindow
@@ -26,7 +26,7 @@ from scoreda.datasets import Climatology
 from scoreda.diffusion import Prior
 from scoreda.models import Model, require
 from scoreda.observations import Observation
-from scoreda.observations.arrays import Array, host, like
+from scoreda.observations.arrays import Array, host, library, like
 
 __all__ = ["Score4D"]
 
@@ -43,7 +43,7 @@ class Score4D:
         reacquire: Latest observation times used when the basin was wrong: when the misfit of the window is more than
             five standard deviations above its mean, both as if errors were Gaussian.
         tolerance: Of the Gauss-Newton iteration, in posterior standard deviations.
-        device: Where the search runs, in torch, between an observation and its analysis. By default that of a prior
+        device: Where all that lies between an observation and its analysis runs, in torch. By default that of a prior
             on a GPU, if the model offers `"torch"`; otherwise it runs in NumPy.
 
     Errors count as Gaussian with their covariance, whatever their distribution. With heavier tails the misfit exceeds
@@ -81,10 +81,11 @@ class Score4D:
         E = check_ensemble(ensemble, self.model.size)
         return State(time, E, self._memory(np.empty((0, 1, self.model.size)), time, self.prior.scale))
 
+    @torch.no_grad()  # a model may be a network, whose weights are not what is looked for
     def step(self, state: State, obs: Observation, rng: np.random.Generator) -> tuple[State, Info]:
         """Admit `obs`, drop what has left the window, move every particle to its mode, and sample the analysis."""
         evaluations = self.prior.evaluations
-        E, steps = forecast_to(self.model, state.ensemble, state.time, obs.time, rng)
+        E, steps = self._forecast(state, obs.time, rng)
         diagnostics = {"model_steps": float(steps * len(E)), "network_evals": 0.0}
         if obs.is_empty:
             return state.replace(time=obs.time, ensemble=E), Info(E, diagnostics)
@@ -94,18 +95,25 @@ class Score4D:
         if len(trajectories) and _fit(modes[0], window) > 5 and len(window.past) >= self.reacquire:
             window, modes, spread = self._acquire(window, rng)
         analysis = _sample(modes, len(E), rng)
-        memory = self._memory(np.stack([host(mode.nodes) for mode in modes]), window.start, spread)
+        memory = self._memory(host(_nodes(modes)), window.start, spread)
         diagnostics["model_steps"] += window.spent
         diagnostics["network_evals"] = float(self.prior.evaluations - evaluations)
         diagnostics |= dict(chi2=innovation_chi2(E, obs), modes=float(len(modes)), fit=_fit(modes[0], window))
         after = state.replace(time=obs.time, ensemble=analysis, memory=state.memory | memory, past=window.past)
         return after, Info(E, diagnostics)
 
+    def _forecast(self, state: State, time: float, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        """Return the members at `time`, and how many steps each took: on the device, if there is one."""
+        if self.device is None:
+            return forecast_to(self.model, state.ensemble, state.time, time, rng)
+        E, steps = torch.tensor(state.ensemble, device=self.device), whole_steps(self.model, state.time, time)
+        return host(self.model.torch_step(E, steps)), steps  # type: ignore[attr-defined]
+
     @staticmethod
     def _memory(trajectories: np.ndarray, start: float, spread: float) -> dict[str, np.ndarray]:
         return {"modes": trajectories, "start": np.array(start), "spread": np.array(spread)}
 
-    def _slide(self, state: State, obs: Observation) -> tuple[Window, np.ndarray]:
+    def _slide(self, state: State, obs: Observation) -> tuple[Window, Array]:
         """Return the window that ends with `obs`, and the previous modes from its start on."""
         trajectories, start, past = state.memory["modes"], float(state.memory["start"]), (*state.past, obs)
         if len(past) > self.window:
@@ -119,7 +127,7 @@ class Score4D:
         return TorchWindow(self.model, start, past, self.device, spent)
 
     def _modes(
-        self, window: Window, trajectories: np.ndarray, spread: float, rng: np.random.Generator
+        self, window: Window, trajectories: Array, spread: float, rng: np.random.Generator
     ) -> tuple[list[Mode], float]:
         """Return the distinct modes reached, best first, and the posterior's spread at the window start.
 
@@ -149,8 +157,13 @@ class Score4D:
         for k in range(1, len(past) + 1):
             window = self._window(start, past[:k], window.spent)
             modes, spread = self._modes(window, trajectories, spread, rng)
-            trajectories = np.stack([host(mode.nodes) for mode in modes])
+            trajectories = _nodes(modes)
         return window, modes, spread
+
+
+def _nodes(modes: list[Mode]) -> Array:
+    """Return the trajectories of the modes, where they are: `(modes, K + 1, Nx)`."""
+    return library(modes[0].nodes).stack([mode.nodes for mode in modes])
 
 
 def _fit(mode: Mode, window: Window) -> float:

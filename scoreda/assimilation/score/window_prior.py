@@ -72,10 +72,11 @@ class LearnedWindowPrior:
         self.evaluations += size
         denoiser = self._differentiable()
         rows = self.prior.tensor(library(x).broadcast_to(x, (size, size))).to(next(denoiser.parameters()).dtype)
-        x_hat = denoiser.denoise(rows.requires_grad_(True), self._level(sigma, rows))
         eye = torch.eye(size, dtype=rows.dtype, device=rows.device)
         # Row i of the batch differentiates output i: one backward pass gives the whole Jacobian.
-        (jacobian,) = torch.autograd.grad(x_hat[:, 0], rows, eye)
+        with torch.enable_grad():
+            x_hat = denoiser.denoise(rows.requires_grad_(True), self._level(sigma, rows))
+            (jacobian,) = torch.autograd.grad(x_hat[:, 0], rows, eye)
         rest = _as(eye.double() - jacobian[:, 0].double(), x)
         return Symmetric.of(rest / sigma**2, floor=0.1 / self.scale**2).matrix
 
