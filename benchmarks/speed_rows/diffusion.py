@@ -17,6 +17,7 @@ OBS_VARIANCE, GAMMA = 0.1, 0.1
 LEARNED = load_prior("lorenz96").under(VPCosine(margin=1 / 80))
 PRIOR = LEARNED.denoiser
 Y = torch.randn(20, generator=torch.Generator().manual_seed(1))
+LEVEL = torch.zeros(1)
 NOISE = torch.randn(MEMBERS, 1, 40, generator=torch.Generator().manual_seed(0))
 
 
@@ -37,6 +38,16 @@ WAYS: dict[str, Callable[[Callable[[Denoiser], Denoiser]], Denoiser]] = {
     ", compiled": lambda guided: Compiled(guided(PRIOR)),
     ", compiled, bfloat16": lambda guided: Compiled(guided(LEARNED.autocast().denoiser)),
 }
+
+
+def network_at_scale(peers: Peers) -> Iterator[Row]:
+    """Yield what a variable costs in tiles within 64 MB; fields of 40 go through a hundred at a time."""
+    tiled = load_prior("lorenz96").within(64_000_000).denoiser.network
+    evaluation = lambda members, size: cpu(torch.no_grad()(partial(tiled, torch.randn(members, 1, size), LEVEL)))
+    small = evaluation(100, 40)
+    for size, turns in ((4000, 9), (40_000, 9), (1_000_000, 3)):
+        ratios = tuple(r * 4000 / size for r in in_turn(evaluation(1, size), small, turns))
+        yield Row(f"network on {size:,} variables, in tiles, each", "of 40", 1.2, False, ratios)
 
 
 def guided_step(peers: Peers) -> Iterator[Row]:
@@ -114,4 +125,4 @@ def sda_analysis(peers: Peers) -> Callable[[], Tensor]:
     return partial(Schedule(guided, shape=(1, 40)).sample, (MEMBERS,), steps=STEPS)
 
 
-GROUPS = (guided_step, analyses_of_azula, analyses_of_sda)
+GROUPS = (network_at_scale, guided_step, analyses_of_azula, analyses_of_sda)
