@@ -1,7 +1,7 @@
 """The classical methods beside DAPPER's on the same truths, the same observations and the same settings.
 
     python -m venv dapper && dapper/bin/pip install dapper==1.7.1      # in a place of its own: it pins old packages
-    python benchmarks/vs_dapper.py --dapper-python dapper/bin/python   # five minutes; writes results/vs_dapper.csv
+    python benchmarks/vs_dapper.py --dapper-python dapper/bin/python   # ten minutes; writes results/vs_dapper.csv
 
 DAPPER simulates (benchmarks/workers/dapper_twin.py); its truth and observations become a twin of ours, and what methods
 draw is their own business. Scores are time means of the RMSE of the analysis mean, averaged over seeds 1 to 5; the
@@ -44,8 +44,8 @@ from scoreda.assimilation import (
     initial_ensemble,
 )
 from scoreda.datasets import Climatology, observations, twin_dataset
-from scoreda.models import Lorenz63, Lorenz96, Model
-from scoreda.observations import EveryNth, GaussianError, Network
+from scoreda.models import Lorenz63, Lorenz96, Model, TwoScaleLorenz96
+from scoreda.observations import EveryNth, GaussianError, Identity, Network, Operator, Sites
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results" / "vs_dapper.csv"
@@ -64,13 +64,12 @@ class System:
     std: float
     burn_in: int
     cycles: int
-    every: int = 1
+    operator: Operator
 
     @property
     def network(self) -> Network:
-        """Every `every`-th variable at fixed intervals."""
-        operator = EveryNth(self.model.size, self.every)
-        return Network(operator, GaussianError(self.variance, operator.size), self.interval)
+        """The same observations at fixed intervals."""
+        return Network(self.operator, GaussianError(self.variance, self.operator.size), self.interval)
 
 
 @dataclass(frozen=True)
@@ -86,9 +85,10 @@ class Entry:
 
 
 SYSTEMS = {
-    "sakov2008": System(Lorenz96(size=40), 1.0, 0.05, np.sqrt(0.001), 400, 2000),
-    "lorenz63_sakov2012": System(Lorenz63(dt=0.01), 2.0, 0.25, np.sqrt(2.0), 100, 1100),
-    "spantini2019": System(Lorenz96(size=40, dt=0.02), 0.5, 0.4, np.sqrt(0.1), 100, 1100, every=2),
+    "sakov2008": System(Lorenz96(size=40), 1.0, 0.05, np.sqrt(0.001), 400, 2000, Identity(40)),
+    "lorenz63_sakov2012": System(Lorenz63(dt=0.01), 2.0, 0.25, np.sqrt(2.0), 100, 1100, Identity(3)),
+    "spantini2019": System(Lorenz96(size=40, dt=0.02), 0.5, 0.4, np.sqrt(0.1), 100, 1100, EveryNth(40, 2)),
+    "wilks2005_full": System(TwoScaleLorenz96(), 0.1, 0.05, 0.1, 120, 1280, Sites(264, range(8))),
 }
 LETKF_SETTINGS = dict(radius=round(4 * np.sqrt(10 / 3), 2), inflation=1.04, rotate=True)
 ENTRIES = [
@@ -107,6 +107,8 @@ ENTRIES = [
     Entry("lorenz63_sakov2012", BootstrapPF, 4000, dict(bandwidth=0.1)),
     Entry("spantini2019", IEnKS, 100, dict(lag=1, inflation=1.1, rotate=True)),
     Entry("spantini2019", IEnKS, 100, dict(lag=2, certainty=1.0, rotate=True), against="ienks_n"),
+    Entry("wilks2005_full", EnKFN, 20, dict(certainty=1.0)),
+    Entry("wilks2005_full", EnKFN, 20, dict(certainty=1.0), against="enkf_n_alike"),
 ]
 
 Known = dict[str, np.ndarray]

@@ -26,9 +26,10 @@ from dapper.tools.localization import nd_Id_localization
 BANDWIDTH = 0.1
 PARTICLES, VARIABLES = 4000, 3
 SYSTEMS = {
-    "sakov2008": "dapper.mods.Lorenz96.sakov2008",
-    "lorenz63_sakov2012": "dapper.mods.Lorenz63.sakov2012",
-    "spantini2019": "dapper.mods.Lorenz96.spantini2019",
+    "sakov2008": ("dapper.mods.Lorenz96.sakov2008", "HMM"),
+    "lorenz63_sakov2012": ("dapper.mods.Lorenz63.sakov2012", "HMM"),
+    "spantini2019": ("dapper.mods.Lorenz96.spantini2019", "HMM"),
+    "wilks2005_full": ("dapper.mods.LorenzUV.wilks05", "HMM_full"),
 }
 METHODS = {
     "sakov2008": {
@@ -50,6 +51,7 @@ METHODS = {
         "ienks": da.iEnKS("Sqrt", N=100, Lag=1, nIter=10, wtol=1e-4, infl=1.1, rot=True),
         "ienks_n": da.iEnKS("Sqrt", N=100, Lag=2, nIter=10, wtol=1e-4, xN=1, rot=True),
     },
+    "wilks2005_full": {"enkf_n": da.EnKF_N(N=20)},
 }
 
 
@@ -61,12 +63,14 @@ ALIKE = {
     },
     "lorenz63_sakov2012": {},
     "spantini2019": {},
+    "wilks2005_full": {"enkf_n_alike": da.EnKF_N(N=20, g=1)},
 }
 
 
 def run(system, seed, cycles):
     """Return what is written."""
-    HMM = import_module(SYSTEMS[system]).HMM
+    module, name = SYSTEMS[system]
+    HMM = getattr(import_module(module), name)
     dapper.rc.comps["error_only"] = True
     dapper.set_seed(seed)
     HMM.tseq.Ko = cycles - 1
