@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 from scoreda.assimilation import Score4D, assimilate
 from scoreda.assimilation.score.symmetric import Symmetric
 from scoreda.assimilation.score.torch_window import TorchWindow
-from scoreda.assimilation.score.window_prior import LearnedWindowPrior
+from scoreda.assimilation.score.window_prior import GaussianWindowPrior, LearnedWindowPrior
 from scoreda.datasets import Climatology, Normaliser, simulate
 from scoreda.diffusion import EDM, ConvNet1d, KarrasDenoiser, Prior
 from scoreda.diffusion.guidance.observed import Observed
@@ -152,6 +152,14 @@ def test_that_a_window_on_a_device_takes_nothing_from_the_host():
         assert [part.shape for part in here] == [(), (9,), (9, 9), (9, 9)]
         assert window.move(nodes, nodes[0]).shape == window.extend(nodes[:1]).shape == (13, 9)
         assert window.misfit(nodes[None]).shape == (1,) and window.gaps(nodes[None]).shape == (1, 12, 9)
+
+
+def test_that_a_gaussian_prior_on_a_device_takes_nothing_from_the_host():
+    meta = torch.device("meta")
+    there = GaussianWindowPrior(Climatology(np.ones(9), 4 * np.eye(9), np.zeros((2, 9))), meta)
+    x = torch.empty(9, dtype=torch.float64, device=meta)
+    with OnDevice():
+        assert there.score(x, 1.0).shape == (9,) and there.precision(x, 1.0).shape == (9, 9)
 
 
 def test_that_members_are_forecast_on_the_device_as_on_the_host():

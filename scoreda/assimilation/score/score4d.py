@@ -74,7 +74,9 @@ class Score4D:
         self.window, self.particles = checked_count("window", window), checked_count("particles", particles)
         self.reacquire = min(checked_count("reacquire", reacquire), self.window)
         self.sigma, self.tolerance = checked_positive("sigma", sigma), checked_positive("tolerance", tolerance)
-        self.prior: WindowPrior = LearnedWindowPrior(prior) if isinstance(prior, Prior) else GaussianWindowPrior(prior)
+        self.prior: WindowPrior = (
+            LearnedWindowPrior(prior) if isinstance(prior, Prior) else GaussianWindowPrior(prior, self.device)
+        )
 
     def init(self, ensemble: np.ndarray, time: float = 0.0) -> State:
         """Start from the clock and the size of `ensemble` `(N, Nx)`; its values only serve the first forecast."""

@@ -6,7 +6,9 @@ anneals from the nearly Gaussian climate to the attractor. States may be NumPy a
 of the same kind.
 """
 
+from collections.abc import Callable
 from copy import deepcopy
+from functools import cached_property, partial
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +19,7 @@ from scoreda.assimilation.score.symmetric import Symmetric
 from scoreda.datasets import Climatology
 from scoreda.diffusion import LearnedDenoiser, Prior
 from scoreda.diffusion.threads import one_thread
-from scoreda.observations.arrays import Array, host, library, like
+from scoreda.observations.arrays import Array, host, library
 
 __all__ = ["GaussianWindowPrior", "LearnedWindowPrior", "WindowPrior"]
 
@@ -70,7 +72,7 @@ class LearnedWindowPrior:
         """
         size = len(x)
         self.evaluations += size
-        denoiser = self._differentiable()
+        denoiser = self._differentiable
         rows = self.prior.tensor(library(x).broadcast_to(x, (size, size))).to(next(denoiser.parameters()).dtype)
         eye = torch.eye(size, dtype=rows.dtype, device=rows.device)
         # Row i of the batch differentiates output i: one backward pass gives the whole Jacobian.
@@ -80,6 +82,7 @@ class LearnedWindowPrior:
         rest = _as(eye.double() - jacobian[:, 0].double(), x)
         return Symmetric.of(rest / sigma**2, floor=0.1 / self.scale**2).matrix
 
+    @cached_property
     def _differentiable(self) -> LearnedDenoiser:
         """Return the denoiser, in double precision on CUDA: there convolutions of single precision are in TF32 unless
         forbidden, whose rounding is as large as I - J along the attractor.
@@ -98,22 +101,28 @@ def _as(tensor: Tensor, x: Array) -> Array:
 
 
 class GaussianWindowPrior:
-    """A climatological Gaussian, for controlled comparisons with the learned prior; not annealed."""
+    """A climatological Gaussian, for controlled comparisons with the learned prior; not annealed.
 
-    def __init__(self, climatology: Climatology) -> None:
-        self.mean, self.cov = climatology.mean, climatology.cov
-        self.inverse = np.linalg.inv(self.cov)
-        self.scale, self.evaluations = float(np.sqrt(np.trace(self.cov) / len(self.mean))), 0
+    Args:
+        climatology: Gives mean and covariance.
+        device: Where states are tensors; None for states of NumPy.
+    """
+
+    def __init__(self, climatology: Climatology, device: torch.device | None = None) -> None:
+        self.climatology, self.evaluations = climatology, 0
+        self.scale = float(np.sqrt(np.trace(climatology.cov) / len(climatology.mean)))
+        place: Callable[[np.ndarray], Array] = np.asarray if device is None else partial(torch.as_tensor, device=device)
+        self.mean, self.inverse = place(climatology.mean), place(np.linalg.inv(climatology.cov))
 
     def starts(self, number: int, size: int, rng: np.random.Generator) -> np.ndarray:
         """Return the mean and draws from the Gaussian."""
-        draws = rng.multivariate_normal(self.mean, self.cov, size=number - 1, method="cholesky")
-        return np.concatenate([self.mean[None], draws])
+        mean, cov = self.climatology.mean, self.climatology.cov
+        return np.concatenate([mean[None], rng.multivariate_normal(mean, cov, size=number - 1, method="cholesky")])
 
     def score(self, x: Array, sigma: float) -> Array:
         """Return -C^-1 (x - m)."""
-        return like(-self.inverse, x) @ (x - like(self.mean, x))
+        return -self.inverse @ (x - self.mean)
 
     def precision(self, x: Array, sigma: float) -> Array:
         """Return C^-1."""
-        return like(self.inverse, x)
+        return self.inverse
