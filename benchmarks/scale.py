@@ -1,7 +1,8 @@
-"""What a variable costs on domains of 40 to 1,000,000 of them, and how memory grows with files: one table.
+"""What a variable costs on domains of 40 to 1,000,000 of them, what cutting them changes, how memory grows with files.
 
     python benchmarks/scale.py                    # ten minutes on one core; writes results/scale.csv and prints it
     python benchmarks/scale.py --only network     # the rows of one kind of work
+    python benchmarks/scale.py --only halo        # how far an analysis in blocks is from that of the whole; no times
     python benchmarks/scale.py --only processes   # training by torchrun; wall time, so needs an idle machine
     python benchmarks/scale.py --only every_core  # the same work on every core at once; likewise
 
@@ -31,6 +32,7 @@ RESULTS = Path(__file__).parent / "results" / "scale.csv"
 COLUMNS = ("work", "size", "value", "unit", "peak_rss_mb")
 SIZES = (40, 400, 4000, 40_000, 400_000, 1_000_000)
 FILES = (1, 10)
+RADII = (1, 2, 4, 8, 12)
 SHARED = ("network", "derivative", "step", "letkf")  # works of the plan for many nodes
 PROCESSES, TURNS = (1, 2), 3
 BUDGET = 64_000_000  # bytes for the network
@@ -121,6 +123,38 @@ def make_learned_score(model: Any) -> Any:
 
     climate = climatology(model, np.random.default_rng(2), samples=400)
     return make_score(model, prior=load_prior("lorenz96"), climatology=climate, climate_radius=15.0)
+
+
+def halo(
+    radii: int, learned: bool = True, double: bool = False, uneven: bool = False, climate_radius: float | None = 15.0
+) -> tuple[float, str]:
+    """Analyse 240 variables in two blocks with halos of so many radii, 5 points each; how far that is from the whole.
+
+    With `uneven` the members are 7.5 times farther apart on one half of the grid; `double` is the network's precision.
+    """
+    import numpy as np
+
+    from scoreda.assimilation import CoupledScoreFilter, Decomposed, State
+    from scoreda.datasets import climatology
+    from scoreda.diffusion import load_prior
+    from scoreda.models import Lorenz96
+    from scoreda.observations import EveryNth, GaussianError, Observation
+
+    rng, model = np.random.default_rng(1), Lorenz96(size=240)
+    E = model.step(model.step(model.random_states(1, rng), 400) + rng.normal(size=(8, 240)), 10)
+    if uneven:
+        E = E.mean(0) + (E - E.mean(0)) * np.where(np.arange(240) < 120, 0.2, 1.5)
+    known: dict[str, Any] = {}
+    if learned:
+        prior, climate = load_prior("lorenz96"), climatology(model, np.random.default_rng(2), samples=1000)
+        known = dict(prior=prior, climatology=climate, climate_radius=climate_radius)
+    if double:
+        prior.denoiser.double()
+    method = CoupledScoreFilter(model, 5.0, **known)
+    obs = Observation(0.0, E[0, ::2] + rng.normal(size=120), EveryNth(240, 2), GaussianError(1.0, 120))
+    ways = method, Decomposed(method, blocks=2, halo=5 * radii)
+    whole, cut = (way.step(State(0.0, E), obs, np.random.default_rng(3))[0].ensemble for way in ways)
+    return float(np.abs(cut - whole).max() / np.abs(whole - E).max()), "of the largest increment"
 
 
 def archive(folder: Path, times: int) -> Path:
@@ -224,6 +258,11 @@ WORK: dict[str, tuple[Callable[[int], tuple[float, str]], tuple[int, ...]]] = {
     "score_blocks": (partial(analysis, make=make_score, block=200), SIZES[1:4]),
     "learned_score": (partial(analysis, make=make_learned_score), SIZES[:2]),
     "learned_score_blocks": (partial(analysis, make=make_learned_score, block=200), SIZES[1:3]),
+    "halo_gaussian": (partial(halo, learned=False), RADII),
+    "halo_learned": (halo, RADII),
+    "halo_learned_double": (partial(halo, double=True), RADII),
+    "halo_learned_uneven": (partial(halo, uneven=True), RADII),
+    "halo_learned_no_climate_radius": (partial(halo, climate_radius=None), RADII),
     "simulate": (simulate, FILES),
     "twin": (twin, FILES),
     "train": (train, FILES),

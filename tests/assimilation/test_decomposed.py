@@ -126,12 +126,12 @@ def test_that_an_analysis_of_a_dask_array_is_lazy_and_the_same():
 # The coupled score filter: its Gaussian part is truncated, everything else is that of the whole grid
 
 
-def score_errors(method, obs, halos, state=None):
-    """Return the largest differences of two blocks from the whole, in units of the largest increment."""
+def score_errors(method, obs, halos, state=None, blocks=2):
+    """Return the largest differences of the blocks from the whole, in units of the largest increment."""
     state = state or make_state()
     analyse = lambda method: method.step(state, obs, np.random.default_rng(3))[0].ensemble
     whole = analyse(method)
-    differences = [np.abs(analyse(Decomposed(method, blocks=2, halo=halo)) - whole).max() for halo in halos]
+    differences = [np.abs(analyse(Decomposed(method, blocks, halo)) - whole).max() for halo in halos]
     return np.array(differences) / np.abs(whole - state.ensemble).max()
 
 
@@ -169,8 +169,10 @@ def test_that_the_learned_part_in_blocks_nears_the_whole_as_the_halo_widens(lear
 
 def test_that_the_halo_covers_the_tapers_and_what_the_network_sees(learned):
     method = CoupledScoreFilter(MODEL, RADIUS, **learned | dict(prior=load_prior("lorenz96")), climate_radius=RADIUS)
-    assert (CoupledScoreFilter(MODEL, RADIUS).support, method.support) == (20, 20 + 24)
-    assert score_errors(method, CASES["every second variable"], halos=(method.support,)) < 1e-5
+    gaussian = CoupledScoreFilter(MODEL, RADIUS)
+    assert (gaussian.support, method.support) == (40, 40 + 24)
+    assert score_errors(gaussian, CASES["every second variable"], halos=(gaussian.support,)) < 1e-7
+    assert score_errors(method, CASES["every second variable"], halos=(method.support,), blocks=3) < 1e-7
 
 
 def test_that_no_halo_covers_the_noise_of_a_sampled_climatology(learned):
@@ -236,7 +238,7 @@ def test_that_processes_of_a_cluster_give_the_same_answer(learned):
 
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
     letkf = LETKF(MODEL, RADIUS, inflation=1.05, rotate=True)
-    score = Decomposed(CoupledScoreFilter(MODEL, RADIUS, **learned, climate_radius=RADIUS), blocks=2)
+    score = Decomposed(CoupledScoreFilter(MODEL, RADIUS, **learned, climate_radius=RADIUS), blocks=3)
     obs, analyse = (
         CASES["every second variable"],
         lambda method: method.step(make_state(), obs, np.random.default_rng(3)),

@@ -98,7 +98,7 @@ def test_that_an_assimilation_on_the_client_that_is_open_keeps_its_bits(members,
 
 
 def test_that_one_cluster_serves_forecasts_and_analyses_in_blocks(client):
-    coupled = lambda model: CoupledScoreFilter(model, 2.0, inflation=1.05)
+    coupled = lambda model: CoupledScoreFilter(model, 1.0, inflation=1.05)
     blocks = lambda model: Decomposed(coupled(model), blocks=2)
     assert run(OnDask(MODEL, client), method=blocks).equals(run(MODEL, method=blocks))
 

@@ -158,13 +158,13 @@ class CoupledScoreFilter:
 
     @property
     def support(self) -> int:
-        """Grid points around a variable beyond which observations count little: twice the reach of the taper.
+        """Grid points around a variable beyond which observations count no more than rounding in single precision.
 
-        It is no bound: the analysis covariance couples every observation to its neighbours. A learned part adds what
-        its network sees.
+        They are eight radii, four times the reach of the taper, since the analysis covariance couples every observation
+        to its neighbours, and those to theirs. A learned part adds what its network sees.
         """
         reach = self.residual.prior.denoiser.network.locality().reach if self.residual else 0  # type: ignore[operator]
-        return reach + 4 * math.ceil(self.radius) if self.radius is not None else self.model.size
+        return reach + 8 * math.ceil(self.radius) if self.radius is not None else self.model.size
 
     def on(self, model: Model, points: np.ndarray) -> "CoupledScoreFilter":
         """Return the filter of a stretch of the grid, a line whose `model` has a variable for each of its `points`."""
