@@ -177,6 +177,19 @@ def test_that_bench_runs_several_configurations_into_folders_of_their_names(here
     assert (here / "b/tiny/report.html").stat().st_mtime_ns > before
 
 
+def test_that_bench_runs_what_an_earlier_tuning_chose(here, run, refuses):
+    (here / "f.yaml").write_text(EXPERIMENT.replace("kind: letkf", "kind: letkf, tune: {radius: [2.0, 4.0]}"))
+    assert "tune" in (here / "f.yaml").read_text()
+    assert run("bench", "f.yaml", "--out", "a")[0] == run("bench", "f.yaml", "--out", "b", "--tuned", "a")[0] == 0
+    assert (here / "a/scores.csv").read_bytes() == (here / "b/scores.csv").read_bytes()
+    refuses(
+        ["bench", "f.yaml", "--out", "c", "--tuned", "b"],
+        "b/tuning.csv' has no choice among the values",
+        "for one letkf",
+    )
+    assert not (here / "c").exists()
+
+
 @pytest.mark.parametrize("words", [[], ["--list"], ["--dry-run"]])
 def test_that_configurations_of_one_name_are_refused(here, refuses, words):
     (here / "f.yaml").write_text(EXPERIMENT.replace("cycles: 6", "cycles: 7"), encoding="utf-8")

@@ -115,9 +115,13 @@ def _bench(args: argparse.Namespace) -> None:
     one_thread()
     from scoreda.experiments.config import load_experiments
     from scoreda.experiments.shipped import find_config
+    from scoreda.experiments.tuning import tuned_as
 
     configs = load_experiments([find_config(path) for path in args.config], args.overrides)
-    configs = [config.untuned() for config in configs] if args.untuned else configs
+    if args.untuned:
+        configs = [config.untuned() for config in configs]
+    if args.tuned:
+        configs = [tuned_as(config, args.tuned) for config in configs]
     if args.list:
         cells = [(config.name, *cell) for config in configs for cell in config.cells()]
         print("\n".join(f"{name} {case} {method} seed{seed}" for name, case, method, seed in cells))

@@ -133,7 +133,11 @@ def _bench(commands: Any) -> None:
     bench.set_defaults(most_configs=sys.maxsize)
     _add_out(bench, default="runs/bench")
     bench.add_argument("--list", action="store_true", help="list the cells and stop")
-    bench.add_argument("--untuned", action="store_true", help="run the settings as written, and tune nothing")
+    tuning = bench.add_mutually_exclusive_group()
+    tuning.add_argument("--untuned", action="store_true", help="run the settings as written, and tune nothing")
+    tuning.add_argument(
+        "--tuned", type=Path, metavar="FILE", help="run the settings that an earlier tuning chose: its tuning.csv"
+    )
     where = bench.add_mutually_exclusive_group()
     where.add_argument("--workers", type=int, default=0, metavar="N", help="processes on this machine (default: none)")
     where.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler, such as tcp://host:8786")

@@ -1,6 +1,6 @@
 """The report of a run, or of a folder of runs: one HTML file that needs nothing else, made from the files alone.
 
-`summary.csv` beside it holds the same results for whoever computes with them.
+`summary.csv` beside it holds the same results for whoever computes with them, and `tuning.csv` what was tuned.
 """
 
 import json
@@ -14,8 +14,9 @@ from scoreda.experiments.prior_samples import PRIOR_SAMPLES
 from scoreda.experiments.report_case import ReportCase, cases_of
 from scoreda.experiments.report_figures import prior_figure
 from scoreda.experiments.report_html import Html, element, figure, page
-from scoreda.experiments.scores import read_rows
+from scoreda.experiments.scores import read_rows, write_rows
 from scoreda.experiments.summary import commits, write_summary
+from scoreda.experiments.tuning import TRIAL_COLUMNS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,6 +49,8 @@ HOW_TO_READ = (
 def write_report(folder: Path | str, prior_figures: Sequence[tuple[str, "Figure"]] = (), figures: bool = True) -> Path:
     """Write `report.html` and `summary.csv` into the folder of a run, finished or not, or into one of such folders.
 
+    There `tuning.csv` is that of all runs.
+
     Args:
         folder: Holds `config.yaml`, `scores.csv`, the twins and what is kept of each cell, and perhaps
             `prior_samples.nc` with `prior` and `truth`, both `(samples, space)`; or folders that do, which then share
@@ -75,6 +78,9 @@ def write_report(folder: Path | str, prior_figures: Sequence[tuple[str, "Figure"
     report = path / "report.html"
     write_text(report, page(title, element("main", *body, foot)))
     write_summary(path / "summary.csv", together)
+    trials = [row for files in runs for row in read_rows(files.tuning)]
+    if trials and runs[0].path != path:
+        write_rows(path / "tuning.csv", TRIAL_COLUMNS, trials)
     return report
 
 

@@ -8,17 +8,21 @@ inflation is reported: what is as good as can be told, and safer. What diverges 
 others. (Successive halving after Karnin, Koren and Somekh 2013, with one halving; the rule of one standard error
 after Breiman, Friedman, Olshen and Stone 1984.)
 
-Both rounds are experiments of their own, so they are run, spread over workers and resumed as any other.
+Both rounds are experiments of their own, so they are run, spread over workers and resumed as any other. What they found
+can be taken over, without them, from the table that they leave.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from scoreda.errors import ScoredaError
 from scoreda.experiments.config import Case, Experiment
 from scoreda.experiments.method_settings import Settings
+from scoreda.experiments.scores import read_rows
 
-__all__ = ["TRIAL_COLUMNS", "finals_of", "number_of_finals", "trial_rows", "trials_of", "tuned"]
+__all__ = ["TRIAL_COLUMNS", "finals_of", "number_of_finals", "trial_rows", "trials_of", "tuned", "tuned_as"]
 
 TRIAL_COLUMNS = ("case", "method", "trial", "round", "seed", "settings", "rmse_a", "diverged", "chosen", "at_edge")
 Rows = Sequence[Mapping[str, Any]]
@@ -60,7 +64,41 @@ def tuned(config: Experiment, trials: Rows, finals: Rows) -> Experiment:
         finals: Scores of the finalists. A method of which any score is missing is left out.
     """
     chosen = {name: dict(_chosen(name, case, config, trials, finals)) for name, case in config.cases.items()}
-    cases = {name: case.model_copy(update={"methods": chosen[name]}) for name, case in config.cases.items()}
+    return _with(config, chosen)
+
+
+def tuned_as(config: Experiment, earlier: Path) -> Experiment:
+    """Return the experiment with the settings that an earlier tuning chose, and nothing left to tune.
+
+    Args:
+        config: The experiment; the values to tune over may be others than they were, if the chosen ones are among them.
+        earlier: The `tuning.csv` of a run, or of several, or the folder that holds it.
+
+    Raises:
+        ScoredaError: if it has no choice for a method that is to be tuned.
+    """
+    path = earlier / "tuning.csv" if earlier.is_dir() else earlier
+    chosen = {(row["case"], row["method"]): row.get("settings") for row in read_rows(path) if row.get("chosen")}
+    methods: dict[str, dict[str, Settings]] = {name: dict(case.methods) for name, case in config.cases.items()}
+    lost = []
+    for name, case in config.cases.items():
+        for method, settings in _tuned_methods(case):
+            known = {_text(values): values for values in settings.trials()}
+            if (text := chosen.get((name, method))) in known:
+                methods[name][method] = settings.changed(known[text])
+            else:
+                lost.append(f"{name} {method}")
+    if lost:
+        raise ScoredaError(
+            f"'{path}' has no choice among the values under `tune:` for {', '.join(lost)}. Give the tuning.csv of a "
+            "run of these configurations, or leave it out to tune them here."
+        )
+    return _with(config, methods)
+
+
+def _with(config: Experiment, methods: Mapping[str, Mapping[str, Settings]]) -> Experiment:
+    """Return the experiment with other methods in each case."""
+    cases = {name: case.model_copy(update={"methods": methods[name]}) for name, case in config.cases.items()}
     return config.model_copy(update={"cases": cases})
 
 
@@ -78,13 +116,17 @@ def trial_rows(config: Experiment, trials: Rows, finals: Rows) -> list[dict[str,
             best = _best(name, method, settings, config, trials, finals)
             for number, rows in enumerate((trials, finals), 1):
                 for trial, values in enumerate(settings.trials()):
-                    text = " ".join(f"{key}={value}" for key, value in values.items())
-                    known: dict[str, Any] = dict(case=name, method=method, trial=trial, round=number, settings=text)
+                    known: dict[str, Any] = dict(case=name, method=method, trial=trial, round=number)
+                    known["settings"] = _text(values)
                     if trial == best:
                         known |= dict(chosen="yes", at_edge=" ".join(_at_edge(settings, values)))
                     scores = _scores(name, method, trial, rows)
                     found += [known | {key: row.get(key) for key in ("seed", "rmse_a", "diverged")} for row in scores]
     return found
+
+
+def _text(values: Mapping[str, Any]) -> str:
+    return " ".join(f"{key}={value}" for key, value in values.items())
 
 
 def _at_edge(settings: Settings, values: Mapping[str, Any]) -> Iterator[str]:

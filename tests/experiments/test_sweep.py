@@ -15,8 +15,17 @@ from scoreda.experiments.folder import RunFolder
 from scoreda.experiments.methods import CoupledScoreFilterSettings, ETKFSettings
 from scoreda.experiments.report import write_report
 from scoreda.experiments.run import run_experiment, run_experiments, score_folder
+from scoreda.experiments.scores import write_rows
 from scoreda.experiments.sweep import Sweep
-from scoreda.experiments.tuning import finals_of, number_of_finals, trial_rows, trials_of, tuned
+from scoreda.experiments.tuning import (
+    TRIAL_COLUMNS,
+    finals_of,
+    number_of_finals,
+    trial_rows,
+    trials_of,
+    tuned,
+    tuned_as,
+)
 
 GRID = {"kind": "letkf", "tune": {"radius": [2.0, 4.0], "inflation": [1.0, 1.05, 30.0]}}
 
@@ -190,6 +199,28 @@ def test_that_the_best_finalist_of_other_seeds_is_what_is_reported(tmp_path):
     scores = (tmp_path / "scores.csv").read_bytes()
     assert score_folder(tmp_path) == rows
     assert (tmp_path / "scores.csv").read_bytes() == scores
+
+
+def test_that_the_settings_of_an_earlier_tuning_are_run_without_it(tmp_path):
+    config = experiment({"letkf": GRID, "oi": {"kind": "oi"}}, ensembles=False)
+    rows = run_experiment(config, tmp_path / "runs" / "first")
+    write_report(tmp_path / "runs")
+    for earlier in (tmp_path / "runs" / "first", tmp_path / "runs", tmp_path / "runs" / "tuning.csv"):
+        again = tuned_as(config, earlier)
+        assert trials_of(again) is None
+        assert again == tuned_as(config, tmp_path / "runs" / "first")
+    assert run_experiment(again, tmp_path / "again") == rows
+    assert not (tmp_path / "again" / "tuning.csv").exists()
+
+
+def test_that_settings_that_no_tuning_chose_are_refused_and_named(tmp_path):
+    config = experiment({"letkf": GRID, "oi": {"kind": "oi"}})
+    with pytest.raises(ScoredaError, match=r"no choice among the values under `tune:` for one letkf\. Give"):
+        tuned_as(config, tmp_path)
+    rows = [dict(case="one", method="letkf", seed=101, settings="radius=99.0 inflation=1.0", chosen="yes")]
+    write_rows(tmp_path / "tuning.csv", TRIAL_COLUMNS, rows)
+    with pytest.raises(ScoredaError, match="for one letkf"):
+        tuned_as(config, tmp_path)
 
 
 def tuning_rows(errors, diverged=()):
