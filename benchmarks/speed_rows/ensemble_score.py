@@ -48,7 +48,7 @@ class EachItsMember:
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Return what score and likelihood together make of the states."""
         gain = self.schedule.sigma(t) ** 2 / self.schedule.alpha(t) * (1 - t) / OBS_VARIANCE
-        return self.E + gain * (self.y - x_t)
+        return torch.addcmul(self.E, gain, self.y - x_t)
 
 
 def ours(E: Tensor, y: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scoreda.diffusion.denoisers import Denoiser, score
+from scoreda.diffusion.denoisers import Denoiser
 from scoreda.diffusion.samplers.base import Sampler
 from scoreda.diffusion.schedules import diffusion, drift
 
@@ -55,6 +55,8 @@ class EulerMaruyamaSampler(Sampler):
         """Carry `x_t` from time `t` to the earlier time `s`."""
         schedule, c = self.denoiser.schedule, self.amplitude
         f, g = drift(schedule, t), diffusion(schedule, t)
-        x_s = x_t + (s - t) * (f * x_t - (1 + c**2) / 2 * g**2 * score(self.denoiser, x_t, t))
+        push = (t - s) * (1 + c**2) / 2 * (g / schedule.sigma(t)) ** 2
+        # The score is (alpha x_hat - x_t) / sigma^2. Each of what is added up is read once, for states of a million.
+        x_s = torch.addcmul((1 - (t - s) * f - push) * x_t, push * schedule.alpha(t), self.denoiser(x_t, t))
         quiet = c == 0 or (s <= 0 and not self.last_noise)
-        return x_s if quiet else x_s + c * g * (t - s).sqrt() * self.draw(x_t)
+        return x_s if quiet else torch.addcmul(x_s, c * g * (t - s).sqrt(), self.draw(x_t))
