@@ -75,7 +75,8 @@ def network_bytes(prior: "Prior", states: int, shape: Sequence[int], differentia
         network = prior.within(NO_BUDGET).denoiser.network
     except ValueError:  # not local: no tile stands for the whole, so that it is evaluated without values
         return _evaluated_bytes(prior, states, tuple(shape), differentiated)
-    return states * network.tiling(shape, prior.dtype.itemsize, differentiated).bytes  # type: ignore[operator]
+    tiling = network.tiling(shape, prior.dtype.itemsize, differentiated, cached=False)  # type: ignore[operator]
+    return states * tiling.bytes
 
 
 def _evaluated_bytes(prior: "Prior", states: int, shape: tuple[int, ...], differentiated: bool) -> float:

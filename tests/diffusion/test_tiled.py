@@ -84,6 +84,22 @@ def test_that_the_reach_covers_all_points_that_an_output_depends_on_and_few_more
     assert max(found) <= reach <= max(found) + network.locality().grid * (network.locality().grid > 1)
 
 
+def test_that_pieces_are_no_larger_than_the_cache_of_a_processor_where_that_takes_few_halos(monkeypatch):
+    network = drawn("convnet1d", **CONV)
+    point, halo = POINT * network.locality().width, network.locality().halo
+    monkeypatch.setattr("scoreda.diffusion.networks.tiled.IN_CACHE", 100 * halo * point)
+    tiled, shapes = watched(network, 400 * halo * point)
+    x = fields(1, 1000 * halo)
+    torch.testing.assert_close(tiled(x, SIGMA), network(x, SIGMA), rtol=1e-12, atol=1e-12)
+    assert max(length for _, _, length in shapes[:-1]) == 100 * halo
+    shape = (1, 1000 * halo)
+    assert tiled.tiling(shape, 8).bytes <= 100 * halo * point < tiled.tiling(shape, 8, cached=False).bytes
+    assert tiled.tiling(shape, 8, differentiated=True).bytes > 100 * halo * point
+    for nearby in (3, 1):  # halos as large as the piece, and none that fits
+        monkeypatch.setattr("scoreda.diffusion.networks.tiled.IN_CACHE", nearby * halo * point)
+        assert tiled.tiling(shape, 8).edges == tiled.tiling(shape, 8, cached=False).edges
+
+
 def test_that_members_go_through_in_groups_when_the_field_fits():
     network, x = drawn("convnet1d", **CONV), fields(1, 40)
     tiled, shapes = watched(network, 100 * POINT * 4)

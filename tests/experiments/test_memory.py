@@ -69,7 +69,8 @@ def test_that_without_a_budget_the_network_is_told_as_a_whole_whatever_it_is(tmp
     assert main([*words, "--quiet", "--device", "cpu"]) == 0
 
 
-def test_that_without_a_budget_a_local_network_is_counted_as_with_a_large_one():
+def test_that_without_a_budget_a_local_network_is_counted_as_with_a_large_one(monkeypatch):
+    monkeypatch.setattr("scoreda.diffusion.networks.tiled.IN_CACHE", 10**15)  # within a budget pieces are no larger
     prior = load_prior("lorenz96")
     without, within = draws_unlimited(prior, 2000, (40,)), draws_within(prior, 2000, (40,), 10**15)
     assert without == within._replace(for_network=0, tiling=None)

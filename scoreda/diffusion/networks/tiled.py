@@ -1,6 +1,7 @@
 """A local network, evaluated piece by piece within a budget of memory."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ __all__ = ["Tiled", "Tiling"]
 
 AT_WORK = 8  # tensors of the widest layer that a residual block and its convolutions hold at a time, measured
 IN_DERIVATIVE = 12  # times as much where a piece is differentiated, all of its blocks being held, measured
+IN_CACHE = 16_000_000  # bytes that a processor keeps near: larger pieces take it as long, or longer on a busy machine
+HALOS = 1.05  # how much more of a field may be evaluated for that
 
 
 class Tiling:
@@ -60,6 +63,11 @@ class Tiling:
         for edge, size in zip(self.edges, self.space, strict=True):
             number *= -(-size // edge)
         return number
+
+    @property
+    def evaluated(self) -> int:
+        """Grid points that are evaluated for one field, halos included."""
+        return self.tiles * self.largest
 
     def _edges(self) -> tuple[int, ...]:
         """Return the edges of tiles that fit: short axes are left whole, the rest is shared evenly."""
@@ -119,22 +127,34 @@ class Tiled(nn.Module):
         self.network, self.memory = network, int(memory)
         self.channels, self.dimensions = network.channels, getattr(network, "dimensions", None)
 
-    def tiling(self, shape: Sequence[int], itemsize: int = 4, differentiated: bool = False) -> Tiling:
+    def tiling(
+        self, shape: Sequence[int], itemsize: int = 4, differentiated: bool = False, cached: bool = True
+    ) -> Tiling:
         """Return how a sample `(C, *space)` of numbers of `itemsize` bytes is cut.
+
+        The pieces fill the budget, or, if `cached`, what a processor keeps near, where that takes few more halos.
 
         Raises:
             ValueError: if the smallest tile does not fit the budget.
         """
         locality = self.network.locality(shape[0])
         tensors = AT_WORK * (IN_DERIVATIVE if differentiated else 1)
-        return Tiling(shape[1:], locality, tensors * locality.width * itemsize, self.memory)
+        cut = partial(Tiling, shape[1:], locality, tensors * locality.width * itemsize)
+        large = cut(self.memory)
+        if not cached or differentiated or self.memory <= IN_CACHE:
+            return large
+        try:
+            small = cut(IN_CACHE)
+        except ValueError:
+            return large
+        return small if small.evaluated <= HALOS * large.evaluated else large
 
     def forward(
         self, x: Tensor, c_noise: Tensor, condition: Tensor | None = None, given: Tensor | None = None
     ) -> Tensor:
         """Map `x` `(B, C, *)` as the network does; see `Network`."""
         self.check(x)
-        tiling = self.tiling(x.shape[1:], x.element_size(), x.requires_grad)
+        tiling = self.tiling(x.shape[1:], x.element_size(), x.requires_grad, x.device.type == "cpu")
         told = (c_noise, condition, given)
         return torch.cat([self._rows(tiling, *group) for group in _groups(tiling.members, x, told)])
 
