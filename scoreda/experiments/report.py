@@ -14,9 +14,8 @@ from scoreda.experiments.prior_samples import PRIOR_SAMPLES
 from scoreda.experiments.report_case import ReportCase, cases_of
 from scoreda.experiments.report_figures import prior_figure
 from scoreda.experiments.report_html import Html, element, figure, page
-from scoreda.experiments.scores import read_rows, write_rows
+from scoreda.experiments.scores import TRIAL_COLUMNS, read_rows, write_rows
 from scoreda.experiments.summary import commits, write_summary
-from scoreda.experiments.tuning import TRIAL_COLUMNS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

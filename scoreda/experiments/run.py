@@ -18,9 +18,9 @@ from scoreda.experiments.cluster import Execute, here
 from scoreda.experiments.config import Experiment, completed, load_config, resolved
 from scoreda.experiments.folder import RunFolder
 from scoreda.experiments.prior_samples import PRIOR_SAMPLES, write_prior_samples
-from scoreda.experiments.scores import read_rows, write_rows
+from scoreda.experiments.scores import TRIAL_COLUMNS, read_rows, write_rows
 from scoreda.experiments.sweep import Sweep, run_sweeps
-from scoreda.experiments.tuning import TRIAL_COLUMNS, finals_of, trial_rows, trials_of, tuned
+from scoreda.experiments.tuning import finals_of, trial_rows, trials_of, tuned
 from scoreda.experiments.twins import make_twins
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scoreda.observations import ErrorModel
     from scoreda.verification.innovations import Departures
 
-__all__ = ["COLUMNS", "read_rows", "score_run", "text_table", "write_rows"]
+__all__ = ["COLUMNS", "TRIAL_COLUMNS", "read_rows", "score_run", "text_table", "write_rows"]
 
 # Readers may rely on these names and their order: columns are only ever appended.
 COLUMNS = (
@@ -28,6 +28,7 @@ COLUMNS = (
     "bias_a", "crps_f", "log_score_a", "energy_score_a", "coverage50_a", "rmse_a_se", "spread_skill_a", "rank_flatness",
     "desroziers_r", "ess", "pit_distance", "rmse_a_low", "rmse_a_high", "expected_locked",
 )  # fmt: skip
+TRIAL_COLUMNS = ("case", "method", "trial", "round", "seed", "settings", "rmse_a", "diverged", "chosen", "at_edge")
 PART_VALUES = 2**20  # values of an ensemble that are compared with observations at a time
 SHOWN = ("case", "method", "members", "rmse_a", "spread_a", "crps_a", "coverage90_a", "expected", "source")
 

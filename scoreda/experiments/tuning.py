@@ -22,9 +22,8 @@ from scoreda.experiments.config import Case, Experiment
 from scoreda.experiments.method_settings import Settings
 from scoreda.experiments.scores import read_rows
 
-__all__ = ["TRIAL_COLUMNS", "finals_of", "number_of_finals", "trial_rows", "trials_of", "tuned", "tuned_as"]
+__all__ = ["finals_of", "number_of_finals", "trial_rows", "trials_of", "tuned", "tuned_as"]
 
-TRIAL_COLUMNS = ("case", "method", "trial", "round", "seed", "settings", "rmse_a", "diverged", "chosen", "at_edge")
 Rows = Sequence[Mapping[str, Any]]
 
 

@@ -15,10 +15,9 @@ from scoreda.experiments.folder import RunFolder
 from scoreda.experiments.methods import CoupledScoreFilterSettings, ETKFSettings
 from scoreda.experiments.report import write_report
 from scoreda.experiments.run import run_experiment, run_experiments, score_folder
-from scoreda.experiments.scores import write_rows
+from scoreda.experiments.scores import TRIAL_COLUMNS, write_rows
 from scoreda.experiments.sweep import Sweep
 from scoreda.experiments.tuning import (
-    TRIAL_COLUMNS,
     finals_of,
     number_of_finals,
     trial_rows,
