@@ -1,5 +1,7 @@
 """Operators: NumPy and torch alike, derivatives against finite differences, restriction against indexing."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -154,6 +156,12 @@ def test_that_the_locations_of_a_user_operator_follow_a_restriction():
     operator = UserOperator(quadratic, SIZE, 3, locations=[1.0, 2.0, 5.5])
     np.testing.assert_array_equal(operator.restrict(np.array([2, 1])).locations, [5.5, 2.0])
     assert operator.spec() is None
+
+
+@rebuildable
+def test_that_an_operator_may_be_sent_to_another_process(name):
+    again = pickle.loads(pickle.dumps(OPERATORS[name]))
+    np.testing.assert_array_equal(again(ensemble()), OPERATORS[name](ensemble()))
 
 
 @pytest.mark.parametrize(

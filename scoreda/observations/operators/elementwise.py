@@ -40,16 +40,17 @@ class Elementwise:
         if function not in FUNCTIONS:
             raise ValueError(f"unknown function '{function}'; {suggest(function, FUNCTIONS)}")
         self.selection, self.function = selection, function
-        self._function, self._derivative = FUNCTIONS[function]
         self.state_size, self.size, self.locations = selection.state_size, selection.size, selection.locations
 
     def __call__(self, E: Any) -> Any:
         """Apply the function to what the inner operator sees."""
-        return self._function(self.selection(E))
+        function, _ = FUNCTIONS[self.function]
+        return function(self.selection(E))
 
     def tangent(self, x: np.ndarray, dX: np.ndarray) -> np.ndarray:
         """Scale the inner operator's perturbations by the derivative."""
-        return self._derivative(self.selection(x)) * self.selection.tangent(x, dX)
+        _, derivative = FUNCTIONS[self.function]
+        return derivative(self.selection(x)) * self.selection.tangent(x, dX)
 
     def restrict(self, keep: np.ndarray) -> "Elementwise":
         """Keep some of the outputs."""
