@@ -39,6 +39,7 @@ CSF = "cases.one.methods.csf={kind: coupled_score_filter, radius: 2}"
 def here(tmp_path, monkeypatch):
     """A folder with two configurations, which is also the current one."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("scoreda.experiments.cluster.local_workers", lambda: 0)
     (tmp_path / "e.yaml").write_text(EXPERIMENT, encoding="utf-8")
     (tmp_path / "t.yaml").write_text(TRAINING, encoding="utf-8")
     return tmp_path
@@ -182,12 +183,22 @@ def test_that_bench_runs_what_an_earlier_tuning_chose(here, run, refuses):
     assert "tune" in (here / "f.yaml").read_text()
     assert run("bench", "f.yaml", "--out", "a")[0] == run("bench", "f.yaml", "--out", "b", "--tuned", "a")[0] == 0
     assert (here / "a/scores.csv").read_bytes() == (here / "b/scores.csv").read_bytes()
-    refuses(
-        ["bench", "f.yaml", "--out", "c", "--tuned", "b"],
-        "b/tuning.csv' has no choice among the values",
-        "for one letkf",
-    )
+    refuses(["bench", "f.yaml", "--out", "c", "--tuned", "b"], "there is no 'b/tuning.csv'", "scoreda bench` leaves")
     assert not (here / "c").exists()
+
+
+def test_that_bench_reports_what_has_run_where_cells_failed(here, run):
+    code, out, err = run("bench", "e.yaml", "--out", "b", "cases.one.methods.pf={kind: optimal_pf}")
+    assert (code, out) == (2, "of what has run: b/report.html\n")
+    assert "1 cells failed, all others are finished:" in err and "one, pf, seed 1: " in err
+    assert "letkf" in (here / "b/report.html").read_text(encoding="utf-8")
+
+
+def test_that_a_reader_may_have_seen_enough(here):
+    command = [sys.executable, "-m", "scoreda", "bench", "e.yaml", "--list"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait() == 0
 
 
 @pytest.mark.parametrize("words", [[], ["--list"], ["--dry-run"]])

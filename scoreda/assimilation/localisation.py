@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scoreda.models import Model
 from scoreda.observations import Operator
 
 __all__ = ["Distance", "Localisation", "Neighbourhoods", "Taper", "gaspari_cohn", "located", "neighbourhoods"]
@@ -114,8 +115,8 @@ class Localisation:
         radius: Half-width c of the taper, grid points.
         taper: Weight as a function of distance / radius; must vanish from 2 on, or come with a `distance`.
         periodic: Whether the grid is a ring, or a line.
-        distance: In place of the distance on ring or line: `distance(a, b)` of grid positions `(n,)` and `(m,)`,
-            shape `(n, m)`, in the units of `radius`. It is evaluated for all pairs.
+        distance: In place of the distance on ring or line, or of the model's own: `distance(a, b)` of grid positions
+            `(n,)` and `(m,)`, shape `(n, m)`, in the units of `radius`. It is evaluated for all pairs.
 
     Raises:
         ValueError: if the radius is not positive and finite.
@@ -133,11 +134,18 @@ class Localisation:
             )
 
     @classmethod
+    def on(cls, model: Model, radius: float, taper: Taper, periodic: bool, distance: Distance | None) -> "Localisation":
+        """Return the localisation on the grid of a model, with its own distance if it has one and none is given."""
+        if distance is None and "distance" in model.offers:
+            distance = model.distance  # type: ignore[attr-defined]
+        return cls(radius, taper, periodic, distance)
+
+    @classmethod
     def within(
-        cls, radius: float | None, taper: Taper, periodic: bool, distance: Distance | None
+        cls, model: Model, radius: float | None, taper: Taper, periodic: bool, distance: Distance | None
     ) -> "Localisation | None":
-        """Return the localisation, or None for a radius of None: everything influences everything."""
-        return None if radius is None else cls(radius, taper, periodic, distance)
+        """Return the same, or None for a radius of None: everything influences everything."""
+        return None if radius is None else cls.on(model, radius, taper, periodic, distance)
 
     def near(self, locations: np.ndarray, state_size: int, centres: np.ndarray | None = None) -> Neighbourhoods:
         """Return the neighbours among `locations` of every centre; of every grid point if None.

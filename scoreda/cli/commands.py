@@ -131,14 +131,24 @@ def _bench(args: argparse.Namespace) -> None:
 
 def _run_bench(args: argparse.Namespace, configs: Sequence[Any]) -> None:
     """Run configurations together, each into a folder of its own if there are several."""
-    from scoreda.experiments.cluster import executor
+    from scoreda.experiments.cluster import executor, local_workers
     from scoreda.experiments.report import write_report
-    from scoreda.experiments.run import run_experiments
+    from scoreda.experiments.run import CellsFailed, run_experiments
 
     outs = [Path(args.out) / config.name if len(configs) > 1 else Path(args.out) for config in configs]
     jobs = list(zip(configs, outs, strict=True))
-    with executor(args.workers, args.scheduler) as execute:
-        tables = run_experiments(jobs, _device(args), args.overwrite, execute, _memory(args, math.inf))
+    device, workers = _device(args), args.workers
+    if workers is None:
+        shared = device != "cpu" and any(config.needs_prior() for config in configs)  # one GPU for all processes
+        workers = 0 if args.scheduler or shared else local_workers()
+    try:
+        with executor(workers, args.scheduler) as execute:
+            tables = run_experiments(jobs, device, args.overwrite, execute, _memory(args, math.inf))
+    except CellsFailed:
+        for out in outs:
+            if (out / "scores.csv").is_file():
+                print(f"of what has run: {write_report(out)}")
+        raise
     for out, rows in zip(outs, tables, strict=True):
         write_report(out)
         _show(rows, out)

@@ -29,6 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _output(args.quiet):
             args.command(args)
+            sys.stdout.flush()
+    except BrokenPipeError:  # of `| head`, which has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("scoreda: interrupted. Finished parts are kept.", file=sys.stderr)
         return INTERRUPTED

@@ -139,7 +139,11 @@ def _bench(commands: Any) -> None:
         "--tuned", type=Path, metavar="FILE", help="run the settings that an earlier tuning chose: its tuning.csv"
     )
     where = bench.add_mutually_exclusive_group()
-    where.add_argument("--workers", type=int, default=0, metavar="N", help="processes on this machine (default: none)")
+    where.add_argument(
+        "--workers", type=int, metavar="N",
+        help="processes on this machine, 0 for this one alone (default: one for each processor; none without Dask, or "
+        "where a prior is on a GPU)",
+    )  # fmt: skip
     where.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler, such as tcp://host:8786")
     _add_overwrite(bench)
     _add_memory(bench, f"for each process; {RUNS_WITHIN}")

@@ -4,10 +4,12 @@ All of them are one function: it takes a task and its cells and yields outcomes 
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from socket import gethostname
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ from scoreda.experiments.threads import THREADS, one_thread
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["Execute", "executor", "here"]
+__all__ = ["Execute", "executor", "here", "local_workers"]
 
 log = logging.getLogger("scoreda")
 
@@ -27,12 +29,21 @@ Task = Callable[[Cell], Outcome]
 Execute = Callable[[Task, Iterable[Cell]], Iterator[Outcome]]
 TIMEOUT = 10  # seconds that a scheduler has to answer
 PATIENCE = 60  # seconds that its first worker has to come
-EXTRA = "distributed sweeps need Dask: pip install 'dask[distributed]'"
+EXTRA = "distributed sweeps need Dask: pip install 'dask[distributed]' threadpoolctl"
 
 
 def here(task: Task, cells: Iterable[Cell]) -> Iterator[Outcome]:
     """Run the cells in this process, one after the other."""
     yield from map(task, cells)
+
+
+def local_workers() -> int:
+    """Return how many processes a sweep takes on this machine: with Dask one for each processor, without it none."""
+    if find_spec("distributed") is None or find_spec("threadpoolctl") is None:
+        log.info("cells run one after the other: %s", EXTRA)
+        return 0
+    mine = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))  # Linux knows what is ours of it
+    return len(mine(0))
 
 
 @contextmanager
@@ -46,7 +57,7 @@ def executor(workers: int = 0, scheduler: str | None = None, patience: float = P
 
     Raises:
         ScoredaError: if `workers` is negative, the scheduler does not answer or has no worker, a worker has another
-            scoreda or none, or Dask is missing.
+            scoreda, or none, or several threads, or Dask is missing.
     """
     if workers < 0:
         raise ScoredaError(
@@ -57,6 +68,7 @@ def executor(workers: int = 0, scheduler: str | None = None, patience: float = P
         return
     with _connected(workers, scheduler) as client:
         _await_worker(client, patience)
+        _check_threads(client.nthreads())
         check_workers(client.run(asker()), identity())
         yield partial(_spread, client)
 
@@ -66,6 +78,7 @@ def _connected(workers: int, scheduler: str | None) -> Iterator["Client"]:
     """Yield a client of the scheduler, or of a cluster that lives as long as this does."""
     try:
         import dask
+        import threadpoolctl  # noqa: F401
         from distributed import Client, LocalCluster
     except ModuleNotFoundError as error:
         raise ScoredaError(EXTRA) from error
@@ -116,6 +129,21 @@ def _spread(client: "Client", task: Task, cells: Iterable[Cell]) -> Iterator[Out
 
 def _on_worker(ours: Identity, task: Task, cell: Cell) -> Outcome:
     """Run a cell in a worker, which may have joined after the others were checked."""
+    from distributed import get_worker
+    from threadpoolctl import threadpool_limits
+
     check_workers({gethostname(): identity()}, ours)
+    _check_threads({gethostname(): get_worker().state.nthreads})
     one_thread()
+    threadpool_limits(1)  # a BLAS that is loaded has read the environment long ago
     return task(cell)
+
+
+def _check_threads(found: Mapping[str, int]) -> None:
+    """Raise ScoredaError if any worker, by address, would run several cells at once: netCDF's library cannot."""
+    for worker, threads in found.items():
+        if threads > 1:
+            raise ScoredaError(
+                f"the worker {worker} has {threads} threads, and a process can run one cell at a time. Start processes "
+                f"in their place: `dask worker ADDRESS --nworkers {threads} --nthreads 1`."
+            )

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,7 @@ class RunFolder:
         """Write `settings` as the folder's configuration; a run of the same configuration stays, to be continued.
 
         A run of experiments may be added to: further cases, methods, seeds and expected scores change nothing else.
+        So may a method of which no cell has finished be changed, or taken out.
 
         Args:
             settings: The resolved configuration.
@@ -116,12 +118,25 @@ class RunFolder:
         earlier = self.earlier()
         if earlier is None or overwrite or (earlier := completed(earlier)) == settings:
             return
-        if _common(earlier, earlier) != _common(settings, earlier):
-            earlier, settings = _common(earlier, earlier), _common(settings, earlier)
+        decided = self._finished(earlier)
+        if (before := _common(earlier, decided)) != (now := _common(settings, decided)):
             raise ScoredaError(
-                f"{self.path} holds a run of another configuration: {_difference(earlier, settings)} differs. "
+                f"{self.path} holds a run of another configuration: {_difference(before, now)} differs. "
                 "Choose another --out, or pass --overwrite to replace that run."
             )
+
+    def _finished(self, earlier: dict[str, Any]) -> dict[str, Any]:
+        """Return the configuration that is here without the methods of which no cell has finished."""
+        cases = {}
+        for name, case in earlier.get("cases", {}).items():
+            methods = case.get("methods", {})
+            cases[name] = case | {"methods": {key: methods[key] for key in methods if self._any_finished(name, key)}}
+        return earlier | {"cases": cases}
+
+    def _any_finished(self, case: str, method: str) -> bool:
+        """Return whether any cell of a method has finished, or any trial of it."""
+        own, tried = (self.path / case).glob(f"{method}/seed*/*"), self.path.glob(f"*/{case}/{method}.trial*/seed*/*")
+        return any(path.name in ("scores.json", "analysis.nc") for path in chain(own, tried))
 
     def earlier(self) -> dict[str, Any] | None:
         """Return the configuration of the run that is here, or None.

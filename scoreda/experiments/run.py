@@ -26,9 +26,13 @@ from scoreda.experiments.twins import make_twins
 if TYPE_CHECKING:
     from scoreda.diffusion import Prior
 
-__all__ = ["pinned", "run_experiment", "run_experiments", "score_folder"]
+__all__ = ["CellsFailed", "pinned", "run_experiment", "run_experiments", "score_folder"]
 
 TRIAL = 4096  # points of a state that a prior is tried on
+
+
+class CellsFailed(ScoredaError):
+    """Some cells failed; the results of all others are there."""
 
 
 def run_experiment(
@@ -64,7 +68,8 @@ def run_experiments(
         The rows of each `scores.csv`.
 
     Raises:
-        ScoredaError: for bad input, before anything is written; at the end, if cells failed.
+        ScoredaError: for bad input, before anything is written.
+        CellsFailed: at the end, if cells failed.
     """
     pins = [(*pinned(config, device), RunFolder(Path(out))) for config, out in jobs]
     priors = [prior_within(config, memory, prior) for config, prior, _ in pins]
@@ -209,4 +214,4 @@ def _rows(config: Experiment | None, folder: RunFolder, device: str) -> list[dic
 def _raise(failures: Sequence[Outcome]) -> None:
     if failures:
         lines = [f"{outcome.cell}: {outcome.failure}" for outcome in failures]
-        raise ScoredaError("\n".join([f"{len(lines)} cells failed, all others are finished:", *lines]))
+        raise CellsFailed("\n".join([f"{len(lines)} cells failed, all others are finished:", *lines]))

@@ -74,9 +74,11 @@ def tuned_as(config: Experiment, earlier: Path) -> Experiment:
         earlier: The `tuning.csv` of a run, or of several, or the folder that holds it.
 
     Raises:
-        ScoredaError: if it has no choice for a method that is to be tuned.
+        ScoredaError: if it is not there, or has no choice for a method that is to be tuned.
     """
     path = earlier / "tuning.csv" if earlier.is_dir() else earlier
+    if not path.is_file():
+        raise ScoredaError(f"there is no '{path}'. Give the tuning.csv that `scoreda bench` leaves, or its folder.")
     chosen = {(row["case"], row["method"]): row.get("settings") for row in read_rows(path) if row.get("chosen")}
     methods: dict[str, dict[str, Settings]] = {name: dict(case.methods) for name, case in config.cases.items()}
     lost = []

@@ -12,8 +12,9 @@ class Model(Protocol):
     """A discrete-time map on states of `size` variables; one `step` advances `dt` model time units.
 
     `offers` names the optional capabilities: the derivatives `"tangent"` and `"adjoint"`, the same map in `"torch"`,
-    `"random"` for errors that a generator is bound to draw (`seeded`), and `"truncation"` for a state that is only the
-    `resolved` part of another's. Methods check it with `require` before the first cycle and never probe for attributes.
+    `"random"` for errors that a generator is bound to draw (`seeded`), `"truncation"` for a state whose `resolved`
+    part is that of another, and `"distance"` where variables do not follow one another on an even grid. Methods check
+    it with `require` before the first cycle and never probe for attributes.
     """
 
     name: str

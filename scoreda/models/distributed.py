@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["OnDask"]
 
 EXTRA = "forecasts on Dask need it: pip install 'dask[distributed]', or pass an executor of concurrent.futures."
-DERIVATIVES = frozenset({"tangent", "adjoint", "torch"})
+FORWARDED = frozenset({"tangent", "adjoint", "torch", "distance"})
 
 
 class OnDask:
@@ -48,7 +48,7 @@ class OnDask:
         if groups is not None and groups < 1:
             raise ValueError(f"`groups` must be at least 1, got {groups}. Leave it out for one to each thread.")
         self.model, self.groups = model, groups
-        self.name, self.size, self.dt, self.offers = model.name, model.size, model.dt, model.offers & DERIVATIVES
+        self.name, self.size, self.dt, self.offers = model.name, model.size, model.dt, model.offers & FORWARDED
         self._client: Any = _open_client() if client is None else _checked(client)
 
     def step(self, E: np.ndarray, steps: int = 1) -> np.ndarray:
@@ -69,6 +69,10 @@ class OnDask:
     def torch_step(self, x: Any, steps: int = 1) -> Any:
         """Advance torch states, if the model offers it."""
         return self.model.torch_step(x, steps)  # type: ignore[attr-defined]
+
+    def distance(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return the distances between variables, if the model offers them."""
+        return self.model.distance(a, b)  # type: ignore[attr-defined]
 
     def random_states(self, members: int, rng: np.random.Generator) -> np.ndarray:
         """Return rough states of the plain model."""

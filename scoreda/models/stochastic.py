@@ -121,11 +121,10 @@ class WithModelError:
     """
 
     name = "with_model_error"
-    offers = frozenset({"random"})
 
     def __init__(self, model: Model, error: ModelError, seed: int | None = None) -> None:
         self.model, self.error, self.seed = model, error, seed
-        self.size, self.dt = model.size, model.dt
+        self.size, self.dt, self.offers = model.size, model.dt, model.offers & {"distance"} | {"random"}
         self._rng = None if seed is None else np.random.default_rng(seed)
 
     def seeded(self, rng: np.random.Generator) -> "WithModelError":
@@ -142,6 +141,10 @@ class WithModelError:
         for _ in range(steps):
             E = self.error.perturbed(self.model.step(E), self.dt, self._rng)
         return E
+
+    def distance(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return the distances between variables, if the model offers them."""
+        return self.model.distance(a, b)  # type: ignore[attr-defined]
 
     def random_states(self, members: int, rng: np.random.Generator) -> np.ndarray:
         """Return rough states of the model without errors."""

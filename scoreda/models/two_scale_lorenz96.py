@@ -41,7 +41,7 @@ class TwoScaleLorenz96(OdeModel):
     """
 
     name = "two_scale_lorenz96"
-    offers = OdeModel.offers | {"truncation"}
+    offers = OdeModel.offers | {"truncation", "distance"}
 
     def __init__(
         self,
@@ -95,6 +95,19 @@ class TwoScaleLorenz96(OdeModel):
         X, Y = self._parts(x)
         slow, fast = self._linear(X, Y)
         return torch.cat([convection(X) + slow + self.forcing, self._carry * convection(Y, -1) + fast], dim=-1)
+
+    def distance(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return how far the variables `a` `(n,)` are from `b` `(m,)`, shape `(n, m)`, in intervals of the slow ring.
+
+        Variables are given by their numbers. The fast ones stand evenly about the slow one that they are coupled to.
+        """
+        apart = np.abs(self._places(a)[:, None] - self._places(b))
+        return np.minimum(apart, self.resolved - apart)
+
+    def _places(self, numbers: np.ndarray) -> np.ndarray:
+        if not np.isin(numbers, np.arange(self.size)).all():
+            raise ValueError(f"between the {self.size} variables of {self.name} there are no places, got {numbers}.")
+        return np.where(numbers < self.resolved, numbers, (numbers - self.resolved + 0.5) / self.fast - 0.5)
 
     def _parts(self, x: Any) -> tuple[Any, Any]:
         return x[..., : self.resolved], x[..., self.resolved :]

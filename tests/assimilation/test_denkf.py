@@ -13,7 +13,6 @@ from scoreda.observations import (
     Identity,
     Linear,
     Observation,
-    Sites,
     UserOperator,
 )
 
@@ -75,6 +74,9 @@ def test_that_localisation_tapers_both_covariances(error):
     E_a = analysis(DEnKF(STILL, radius=1.1), E, error)
     expected = E + (Y - E.mean(0) @ H.T - 0.5 * (E - E.mean(0)) @ H.T) @ K.T
     np.testing.assert_allclose(E_a, expected, atol=1e-10)
+    xi = np.random.default_rng(0).normal(size=(5, 4)) @ np.linalg.cholesky(error.covariance).T
+    expected = E + (Y + xi - xi.mean(0) - E @ H.T) @ K.T
+    np.testing.assert_allclose(analysis(StochasticEnKF(STILL, radius=1.1), E, error), expected, atol=1e-10)
 
 
 @pytest.mark.parametrize("size", [12, 40, 41, 100])
@@ -92,15 +94,6 @@ def test_that_a_huge_radius_is_no_localisation(method):
     E = members(7)
     local = analysis(method(STILL, 1.05, radius=1e9), E)
     np.testing.assert_allclose(local, analysis(method(STILL, 1.05), E), atol=1e-10)
-
-
-def test_that_any_distance_and_taper_decide_what_an_observation_reaches():
-    E, box = members(7), lambda r: (r < 1.5).astype(float)
-    parity = lambda a, b: 2.0 * ((a[:, None] - b) % 2)  # even places are far from odd ones
-    method = DEnKF(STILL, radius=1.0, taper=box, distance=parity)
-    E_a = analysis(method, E, GaussianError(1.0, 1), Sites(NX, [2]), np.array([4.0]))
-    changed = (np.abs(E_a - E) > 1e-12).any(0)
-    np.testing.assert_array_equal(changed, np.arange(NX) % 2 == 0)
 
 
 @pytest.mark.parametrize("method", [DEnKF, StochasticEnKF])

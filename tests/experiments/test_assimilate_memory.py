@@ -229,7 +229,7 @@ def test_that_every_cell_of_a_bench_stays_within_its_budget(tmp_path, monkeypatc
     given, streamed = settings({"letkf": LETKF_2}, seeds=[1, 2]), []
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(given))
     monkeypatch.setattr(cells, "streamed", lambda *args: streamed.append(args) or streaming.streamed(*args))
-    words = ["bench", str(tmp_path / "c.yaml"), "--device", "cpu", "--out"]
+    words = ["bench", str(tmp_path / "c.yaml"), "--device", "cpu", "--workers", "0", "--out"]
     assert main([*words, str(tmp_path / "held")]) == 0 and not streamed
     memory = budget_that_streams(Experiment.model_validate(given))
     assert main([*words, str(tmp_path / "within"), "--memory", f"{memory / 1e6}MB"]) == 0 and len(streamed) == 2

@@ -17,7 +17,7 @@ from test_sweep import rows_of
 import scoreda
 from scoreda import __version__
 from scoreda.errors import ScoredaError
-from scoreda.experiments.cluster import executor
+from scoreda.experiments.cluster import executor, local_workers
 from scoreda.experiments.identity import _hash_of, asker, check_workers, identity
 
 TINY = """\
@@ -99,6 +99,26 @@ def test_that_a_scheduler_without_workers_is_refused_with_the_fix():
             pass
 
 
+def test_that_a_worker_of_several_threads_is_refused_with_the_fix():
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=3, processes=False, dashboard_address=None
+    ) as cluster:
+        expected = r"has 3 threads, .*`dask worker ADDRESS --nworkers 3 --nthreads 1`"
+        with pytest.raises(ScoredaError, match=expected), executor(scheduler=cluster.scheduler_address):
+            pass
+
+
+def test_that_a_sweep_takes_every_processor_if_it_can(monkeypatch, caplog):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
+    monkeypatch.setattr("scoreda.experiments.cluster.find_spec", lambda name: name)
+    assert local_workers() == 3
+    monkeypatch.setattr("scoreda.experiments.cluster.find_spec", lambda name: None)
+    with caplog.at_level("INFO", logger="scoreda"):
+        assert local_workers() == 0
+    assert "one after the other: distributed sweeps need Dask: pip install" in caplog.text
+
+
 def test_that_an_unreachable_scheduler_is_refused_with_the_fix(monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setattr("scoreda.experiments.cluster.TIMEOUT", 0.5)
@@ -134,7 +154,7 @@ def cluster(tmp_path):
 
     start("scheduler", "--host", "127.0.0.1", "--port", "0")
     wait_for(address.is_file)
-    worker = partial(start, "worker", "--nthreads", "1", "--no-nanny", OPENBLAS_NUM_THREADS="1")
+    worker = partial(start, "worker", "--nthreads", "1", "--no-nanny", OPENBLAS_NUM_THREADS="2")
     yield json.loads(address.read_text())["address"], worker
     for process in reversed(processes):
         process.kill()
@@ -184,7 +204,7 @@ def test_that_a_cluster_that_loses_a_worker_gives_the_same_scores_to_the_bit(tmp
     assert len(list((tmp_path / "b").rglob("scores.json"))) < 9
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
-    serial = bench(config, tmp_path / "a")
+    serial = bench(config, tmp_path / "a", "--workers", "0")
     output, _ = serial.communicate(timeout=300)
     assert serial.returncode == 0, output
     assert len(rows_of(tmp_path / "a/scores.csv")) == 9
@@ -195,7 +215,7 @@ def test_that_a_cluster_that_loses_a_worker_gives_the_same_scores_to_the_bit(tmp
 def test_that_a_sweep_that_is_killed_goes_on_where_it_was(tmp_path):
     config = tmp_path / "tiny.yaml"
     config.write_text(TINY.replace("CYCLES", "3000"), encoding="utf-8")
-    process = bench(config, tmp_path / "a")
+    process = bench(config, tmp_path / "a", "--workers", "0")
     wait_for(lambda: len(list((tmp_path / "a").rglob("scores.json"))) >= 2)
     process.kill()
     process.communicate()

@@ -11,7 +11,7 @@ from scoreda.errors import ScoredaError
 from scoreda.experiments.cells import generator, run_cell
 from scoreda.experiments.config import Experiment
 from scoreda.experiments.folder import RunFolder
-from scoreda.experiments.run import pinned, run_experiment, score_folder
+from scoreda.experiments.run import CellsFailed, pinned, run_experiment, score_folder
 from scoreda.experiments.scores import COLUMNS, text_table
 from scoreda.experiments.sweep import Sweep
 from scoreda.experiments.twins import make_twins
@@ -152,6 +152,25 @@ def test_that_another_configuration_is_refused_and_nothing_is_touched(tmp_path):
     ):
         run_experiment(experiment({"letkf": LETKF | {"radius": 3.0}}), tmp_path)
     assert files_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("tune", [{}, {"tune": {"bandwidth": [0.1, 0.3]}}], ids=["as written", "tuned"])
+def test_that_a_method_that_has_never_finished_may_be_changed_and_taken_out(tmp_path, tune):
+    refused = {"kind": "optimal_pf"} | tune  # the model has no errors to propose with
+    with pytest.raises(CellsFailed, match="additive"):
+        run_experiment(experiment({"letkf": LETKF, "pf": refused}), tmp_path)
+    before = files_of(tmp_path / "one")
+    rows = run_experiment(experiment({"letkf": LETKF, "pf": {"kind": "bootstrap_pf"} | tune}), tmp_path)
+    assert {row["method"] for row in rows} == {"letkf", "pf"}
+    assert before.items() <= files_of(tmp_path / "one").items()
+    with pytest.raises(ScoredaError, match="methods.pf"):
+        run_experiment(experiment({"letkf": LETKF}), tmp_path)
+
+
+def test_that_a_method_that_has_never_finished_may_be_taken_out(tmp_path):
+    with pytest.raises(CellsFailed, match="1 cells failed, all others are finished"):
+        run_experiment(experiment({"letkf": LETKF, "pf": {"kind": "optimal_pf"}}), tmp_path)
+    assert {row["method"] for row in run_experiment(experiment({"letkf": LETKF}), tmp_path)} == {"letkf"}
 
 
 def test_that_overwriting_replaces_the_run_and_nothing_else(tmp_path):

@@ -214,11 +214,11 @@ def test_that_the_settings_of_an_earlier_tuning_are_run_without_it(tmp_path):
 
 def test_that_settings_that_no_tuning_chose_are_refused_and_named(tmp_path):
     config = experiment({"letkf": GRID, "oi": {"kind": "oi"}})
-    with pytest.raises(ScoredaError, match=r"no choice among the values under `tune:` for one letkf\. Give"):
+    with pytest.raises(ScoredaError, match=r"there is no '.*tuning\.csv'\. Give"):
         tuned_as(config, tmp_path)
     rows = [dict(case="one", method="letkf", seed=101, settings="radius=99.0 inflation=1.0", chosen="yes")]
     write_rows(tmp_path / "tuning.csv", TRIAL_COLUMNS, rows)
-    with pytest.raises(ScoredaError, match="for one letkf"):
+    with pytest.raises(ScoredaError, match=r"no choice among the values under `tune:` for one letkf\. Give"):
         tuned_as(config, tmp_path)
 
 

@@ -53,7 +53,7 @@ class LETKF:
         distance: Distance | None = None,
     ) -> None:
         self.model, self.inflation, self.rotate = model, checked_inflation(inflation), rotate
-        self.localisation = Localisation(radius, taper, periodic, distance)
+        self.localisation = Localisation.on(model, radius, taper, periodic, distance)
         self._known: tuple[np.ndarray, Neighbourhoods] | None = None
 
     def init(self, ensemble: np.ndarray, time: float = 0.0) -> State:

@@ -63,7 +63,7 @@ class LocalIEnKS:
         distance: Distance | None = None,
     ) -> None:
         self.model, self.lag = model, checked_count("lag", lag, least=0)
-        self.localisation, self.drift = Localisation(radius, taper, periodic, distance), float(drift)
+        self.localisation, self.drift = Localisation.on(model, radius, taper, periodic, distance), float(drift)
         self.inflation, self.rotate = checked_inflation(inflation), rotate
         self.iterations = checked_count("iterations", iterations)
         self.tolerance, self.bundle = checked_positive("tolerance", tolerance), checked_positive("bundle", bundle)

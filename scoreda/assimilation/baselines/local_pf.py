@@ -55,7 +55,7 @@ class LocalPF:
         if not 0 < alpha <= 1:
             raise ValueError(f"`alpha` must be in (0, 1], got {alpha}. 1 trusts the weights fully; the usual is 0.98.")
         self.model, self.alpha = model, float(alpha)
-        self.localisation = Localisation(radius, taper, periodic, distance)
+        self.localisation = Localisation.on(model, radius, taper, periodic, distance)
 
     def init(self, ensemble: np.ndarray, time: float = 0.0) -> State:
         """Return the state that starts from `ensemble` `(N, Nx)`."""

@@ -46,7 +46,7 @@ class RankHistogramFilter:
         distance: Distance | None = None,
     ) -> None:
         self.model, self.inflation = model, checked_inflation(inflation)
-        self.localisation = Localisation.within(radius, taper, periodic, distance)
+        self.localisation = Localisation.within(model, radius, taper, periodic, distance)
 
     def init(self, ensemble: np.ndarray, time: float = 0.0) -> State:
         """Return the state that starts from `ensemble` `(N, Nx)`."""

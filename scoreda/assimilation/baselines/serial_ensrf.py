@@ -51,7 +51,7 @@ class SerialEnSRF:
         distance: Distance | None = None,
     ) -> None:
         self.model, self.inflation, self.rotate = model, checked_inflation(inflation), rotate
-        self.localisation = Localisation.within(radius, taper, periodic, distance)
+        self.localisation = Localisation.within(model, radius, taper, periodic, distance)
 
     def init(self, ensemble: np.ndarray, time: float = 0.0) -> State:
         """Return the state that starts from `ensemble` `(N, Nx)`."""

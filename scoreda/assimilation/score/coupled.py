@@ -167,7 +167,13 @@ class CoupledScoreFilter:
         return reach + 8 * math.ceil(self.radius) if self.radius is not None else self.model.size
 
     def on(self, model: Model, points: np.ndarray) -> "CoupledScoreFilter":
-        """Return the filter of a stretch of the grid, a line whose `model` has a variable for each of its `points`."""
+        """Return the filter of a stretch of the grid, a line whose `model` has a variable for each of its `points`.
+
+        Raises:
+            ValueError: if the model has a `distance` of its own.
+        """
+        if "distance" in self.model.offers:
+            raise ValueError(f"{self.model.name} is no even grid, and cannot be cut. Use one machine.")
         part = copy(self)
         part.model, part.periodic = model, False
         part.residual = self.residual and self.residual.on(points)
@@ -206,7 +212,7 @@ class CoupledScoreFilter:
 
     def _tapers(self, obs: Observation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the tapers between state and state, state and observations, observations and observations."""
-        localisation = Localisation.within(self.radius, gaspari_cohn, self.periodic, self._distance)
+        localisation = Localisation.within(self.model, self.radius, gaspari_cohn, self.periodic, self._distance)
         near = tapers(localisation, obs.operator, "CoupledScoreFilter")
         if self.radius is None or near is None:
             one = np.ones(())
@@ -220,6 +226,8 @@ class CoupledScoreFilter:
 
     def _distance(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return the distances `(n, m)` of all pairs of grid positions: every taper here is a full matrix."""
+        if "distance" in self.model.offers:
+            return self.model.distance(a, b)  # type: ignore[attr-defined]
         distance = np.abs(a[:, None] - b)
         if not self.periodic:
             return distance
