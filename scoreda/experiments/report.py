@@ -27,11 +27,12 @@ HOW_TO_READ = (
     "over seeds; it is not the root of a mean over cycles, which is larger. ± is the standard error over seeds; of a "
     "single run it is that of its time mean, successive cycles not taken for independent. Runs that diverged are left "
     "out of the means and counted as failed; those that were not locked in any scored cycle are counted as failed too.",
-    "Expected is what others report. Meets: within 5 %, or within two standard errors where those are no more than 10 "
-    "%; better means lower; falls short means higher, or that a run diverged, or never locked where that is expected. "
-    "The floor of a case is an estimate of what no method gets below; over it stands the RMSE divided by it. The best "
-    "baseline is the best method without the learned prior; differences to it are paired by seed, on the same truth "
-    "and observations, and negative where the method is better. As it is chosen by these very scores, it looks a "
+    "Expected is what others report. Meets: within 5 % of it, or two standard errors if those are more, but never "
+    "more than 10 %; better means lower; falls short means higher, or that a run diverged, or never locked where "
+    "that is expected. The floor of a case is an estimate of what no method gets below; over it stands the RMSE "
+    "divided by it. The best baseline is the best method without the learned prior; differences to it are paired by "
+    "seed, on the same truth and observations, and negative where the method is better. As it is chosen by these "
+    "very scores, it looks a "
     "little better than it is.",
     "A filter is locked while the RMSE stays below twice the tracking level of the case for 20 cycles or more. RMSE "
     "while locked, the share of time in which it is lost, and the cycles it takes to lock on again are of all runs. "

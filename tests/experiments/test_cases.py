@@ -192,7 +192,7 @@ def test_that_every_case_of_the_benchmark_is_one_file_with_frozen_seeds_and_a_tr
     assert config.name == name
     assert len(config.seeds) >= 5
     assert config.twin_per_seed
-    assert all(case.lock_level and case.length - case.burn_in >= 500 for case in config.cases.values())
+    assert all(case.lock_level and case.length - case.burn_in >= 2000 for case in config.cases.values())
 
 
 def test_that_the_names_of_cases_are_unique_over_the_benchmark():
