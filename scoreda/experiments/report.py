@@ -32,8 +32,7 @@ HOW_TO_READ = (
     "that is expected. The floor of a case is an estimate of what no method gets below; over it stands the RMSE "
     "divided by it. The best baseline is the best method without the learned prior; differences to it are paired by "
     "seed, on the same truth and observations, and negative where the method is better. As it is chosen by these "
-    "very scores, it looks a "
-    "little better than it is.",
+    "very scores, it looks a little better than it is.",
     "A filter is locked while the RMSE stays below twice the tracking level of the case for 20 cycles or more. RMSE "
     "while locked, the share of time in which it is lost, and the cycles it takes to lock on again are of all runs. "
     "Cost counts model steps and network calls of one run, those of each member.",
