@@ -15,6 +15,7 @@ from scoreda.experiments.case import Case, Count, DeterministicSection, Index, N
 from scoreda.experiments.complaints import complaints
 from scoreda.experiments.constructed import DenoiserSection, NetworkSection, ScheduleSection, refused
 from scoreda.experiments.section import Problems, Section
+from scoreda.experiments.training_denoiser import make_denoiser, make_network
 from scoreda.experiments.yaml_source import Source, read_source
 
 __all__ = ["Case", "Experiment", "Training", "completed", "load_any", "load_config", "load_experiments", "resolved"]
@@ -231,14 +232,10 @@ class Training(Section):
         yield from refused("train", lambda: TrainSettings(**train), train)
 
     def _problems_of_network(self) -> Problems:
-        from scoreda.experiments.train import make_network
-
         network = self.network.model_dump()
         yield from refused("network", lambda: make_network(network, seed=0), network)
 
     def _problems_of_denoiser(self) -> Problems:
-        from scoreda.experiments.train import make_denoiser
-
         parts = dict(schedule=self.schedule, network=self.network, denoiser=self.denoiser, train=self.train)
         settings = {name: part.model_dump() for name, part in parts.items()}
         if not [*self._problems_of_schedule(), *self._problems_of_network()]:

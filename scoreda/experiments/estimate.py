@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from scoreda.experiments.budget import budgets, prior_within, run_bytes
 from scoreda.experiments.config import Experiment, Training, resolved
 from scoreda.experiments.memory import readable as _size
+from scoreda.experiments.training_denoiser import make_denoiser
 from scoreda.experiments.tuning import number_of_finals, trials_of
 from scoreda.experiments.yaml_source import dump
 
@@ -64,7 +65,6 @@ def _within(memory: float, config: Experiment, prior: "Prior | None") -> Iterato
 
 
 def _of_training(config: Training, memory: float) -> Iterator[str]:
-    from scoreda.experiments.train import make_denoiser
     from scoreda.experiments.training_budget import training_plan
     from scoreda.experiments.training_data import sample_shape
 

@@ -6,7 +6,6 @@ Settings are plain data (`resolved(load_config(Training, path))`), so nothing he
 import math
 from collections.abc import Mapping
 from importlib.util import find_spec
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,22 +17,20 @@ from scoreda.experiments.card import write_card
 from scoreda.experiments.folder import RunFolder
 from scoreda.experiments.training_budget import UNLIMITED, training_plan
 from scoreda.experiments.training_data import make_samples, states_of_file
+from scoreda.experiments.training_denoiser import make_denoiser
 from scoreda.experiments.training_stream import make_streamed_samples
 from scoreda.models import from_spec
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
     from scoreda.datasets import Normaliser
     from scoreda.diffusion import Prior, Trainer
-    from scoreda.diffusion.denoisers import LearnedDenoiser
     from scoreda.diffusion.training.trainer import OnValidation
 
-__all__ = ["archive_file", "make_denoiser", "make_network", "train_prior"]
+__all__ = ["archive_file", "train_prior"]
 
 Settings = Mapping[str, Any]
-Shape = tuple[int | None, ...]
 SampleSets = tuple[Any, "torch.Tensor", "Normaliser"]
 
 
@@ -103,38 +100,6 @@ def archive_file(settings: Settings, folder: RunFolder, overwrite: bool = False)
     if not path.is_file():
         write_archive(path, **_archive_arguments(settings["system"]))
     return path
-
-
-def make_denoiser(settings: Settings, shape: Shape = (1,)) -> "LearnedDenoiser":
-    """Return a freshly initialised denoiser; the global random state of torch stays as it was.
-
-    Args:
-        settings: A resolved `Training` configuration.
-        shape: Channels and points of space of a sample, of which the network takes what it needs.
-    """
-    from scoreda.diffusion.denoisers import denoiser_from_spec
-    from scoreda.diffusion.schedules import schedule_from_spec
-
-    spec = dict(settings["denoiser"])
-    if spec["name"] != "karras":
-        spec |= dict(name="target", target=spec["name"])
-    network = make_network(settings["network"], settings["train"]["seed"], shape)
-    return denoiser_from_spec(spec, network, schedule_from_spec(settings["schedule"]))
-
-
-def make_network(settings: Settings, seed: int, shape: Shape = (1,)) -> "nn.Module":
-    """Return a freshly initialised network for samples of a shape; the global random state stays as it was."""
-    import torch
-
-    from scoreda.diffusion.networks import NETWORKS, network_from_spec
-
-    kind, spec = NETWORKS[settings["name"]], dict(settings)
-    if "channels" in signature(kind).parameters:
-        points = shape if kind.dimensions == 0 else shape[:1]
-        spec["channels"] = math.prod(number or 1 for number in points)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return network_from_spec(spec)
 
 
 def _claimed(settings: Settings, out: Path, resume: bool, overwrite: bool) -> RunFolder:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from scoreda.errors import ScoredaError
 from scoreda.experiments.memory import LIBRARIES, TORCH, readable
 from scoreda.experiments.training_data import known_shape
+from scoreda.experiments.training_denoiser import make_denoiser
 from scoreda.experiments.training_stream import (
     PART_BYTES,
     check_streamable,
@@ -135,7 +136,6 @@ def _updated(settings: Settings, share: int, at_once: int | None) -> dict[str, f
     """Return what the network takes: weights, averages, and what an update and a validation hold at a time."""
     from scoreda.diffusion.training import footprint
     from scoreda.diffusion.training.trainer import VALIDATION_BATCH
-    from scoreda.experiments.train import make_denoiser
 
     shape, train = known_shape(settings) or (), settings["train"]
     denoiser = make_denoiser(settings, shape)
