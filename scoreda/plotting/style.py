@@ -80,7 +80,8 @@ def plain_log(ax: Axes, axis: Literal["x", "y"] = "y") -> None:
     ax.set(**{f"{axis}scale": "log"})
     low, high = ax.get_ylim() if axis == "y" else ax.get_xlim()
     ticks = ax.yaxis if axis == "y" else ax.xaxis
-    ticks.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 3000 else (1.0,)))
+    most = 3000 if axis == "y" else 300  # labels beside one another take more room than above one another
+    ticks.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < most else (1.0,)))
     ticks.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ticks.set_minor_formatter(NullFormatter())
 
