@@ -27,8 +27,8 @@ COPIES = 4
 MASKED = 2.25  # the samples without gaps, and what is known of them, over the samples
 IN_BATCH = 4  # a batch as it is read and normalised, its noise, and the part under way
 IN_OPTIMISER = 3  # weights and two moments; gradients are counted with the activations
-# Resident over live memory while tensors are made and freed: 1.0 to 2.1 measured, the rest being holes in the heap.
-HEAP = 2.25
+# Resident over live memory while tensors are made and freed: 1.0 to 2.3 measured, the rest being holes in the heap.
+HEAP = 2.4
 
 
 class TrainingPlan(NamedTuple):
