@@ -9,7 +9,9 @@ import numpy as np
 from scoreda.models import Model
 from scoreda.observations import Operator
 
-__all__ = ["Distance", "Localisation", "Neighbourhoods", "Taper", "gaspari_cohn", "located", "neighbourhoods"]
+__all__ = [
+    "Distance", "Localisation", "Neighbourhoods", "Taper", "gaspari_cohn", "located", "neighbourhoods", "own_distance",
+]  # fmt: skip
 
 Taper = Callable[[np.ndarray], np.ndarray]
 Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -136,9 +138,7 @@ class Localisation:
     @classmethod
     def on(cls, model: Model, radius: float, taper: Taper, periodic: bool, distance: Distance | None) -> "Localisation":
         """Return the localisation on the grid of a model, with its own distance if it has one and none is given."""
-        if distance is None and "distance" in model.offers:
-            distance = model.distance  # type: ignore[attr-defined]
-        return cls(radius, taper, periodic, distance)
+        return cls(radius, taper, periodic, distance or own_distance(model))
 
     @classmethod
     def within(
@@ -160,6 +160,11 @@ class Localisation:
         distance = self.distance(_centres(centres, state_size, False), locations)
         row, obs = np.indices(distance.shape).reshape(2, -1)
         return _positive(row, obs, self.taper(distance.ravel() / self.radius), len(distance))
+
+
+def own_distance(model: Model) -> Distance | None:
+    """Return the distance between the variables of a model that offers one, because they are no even grid."""
+    return model.distance if "distance" in model.offers else None  # type: ignore[attr-defined]
 
 
 def located(operator: Operator, method: str) -> np.ndarray:

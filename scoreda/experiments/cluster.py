@@ -78,7 +78,7 @@ def _connected(workers: int, scheduler: str | None) -> Iterator["Client"]:
     """Yield a client of the scheduler, or of a cluster that lives as long as this does."""
     try:
         import dask
-        import threadpoolctl  # noqa: F401
+        import threadpoolctl  # noqa: F401, which the workers will need
         from distributed import Client, LocalCluster
     except ModuleNotFoundError as error:
         raise ScoredaError(EXTRA) from error

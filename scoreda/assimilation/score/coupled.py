@@ -22,7 +22,7 @@ import numpy as np
 from scoreda.assimilation.baselines.checks import checked_count
 from scoreda.assimilation.baselines.ensembles import checked_inflation
 from scoreda.assimilation.baselines.stochastic_enkf import tapers
-from scoreda.assimilation.localisation import Localisation, gaspari_cohn
+from scoreda.assimilation.localisation import Localisation, gaspari_cohn, own_distance
 from scoreda.assimilation.protocol import Info, State, check_ensemble, forecast_to, innovation_chi2
 from scoreda.assimilation.score.symmetric import Symmetric
 from scoreda.datasets import Climatology
@@ -172,7 +172,7 @@ class CoupledScoreFilter:
         Raises:
             ValueError: if the model has a `distance` of its own.
         """
-        if "distance" in self.model.offers:
+        if own_distance(self.model):
             raise ValueError(f"{self.model.name} is no even grid, and cannot be cut. Use one machine.")
         part = copy(self)
         part.model, part.periodic = model, False
@@ -226,8 +226,8 @@ class CoupledScoreFilter:
 
     def _distance(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return the distances `(n, m)` of all pairs of grid positions: every taper here is a full matrix."""
-        if "distance" in self.model.offers:
-            return self.model.distance(a, b)  # type: ignore[attr-defined]
+        if own := own_distance(self.model):
+            return own(a, b)
         distance = np.abs(a[:, None] - b)
         if not self.periodic:
             return distance
